@@ -1,0 +1,165 @@
+"""Provisioning: everything a fleet needs in the account before it can connect. Run again, it does what is left.
+
+groundwork   policies, roles            once an account
+catalogue    bucket, images, packages   once a firmware
+things       types, things, certificates, in parallel
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from simulator.firmware import Image
+from simulator.ops import certificates
+from simulator.ops.aws import Aws, code
+from simulator.profiles import Profile
+
+DEVICE_POLICY = "fleetsim-device"
+BACKEND_POLICY = "fleetsim-backend"
+BACKEND_CLIENT = "fleetsim-backend"
+JOBS_ROLE = "fleetsim-jobs"
+PACKAGES_ROLE = "IoTPackageConfigRole"
+THREADS = 8
+
+Progress = Callable[[str, int, int], None]  # (what, done, of)
+
+
+def groundwork(aws: Aws) -> None:
+    """Policies for devices and the backend, and the two roles that the service assumes."""
+    _policy(aws, DEVICE_POLICY, _device_statements(aws))
+    _policy(aws, BACKEND_POLICY, _backend_statements(aws))
+    arn = f"arn:aws:s3:::{bucket(aws)}/*"
+    _role(
+        aws,
+        JOBS_ROLE,
+        [{"Effect": "Allow", "Action": ["s3:GetObject", "s3:GetObjectVersion"], "Resource": arn}],
+    )
+    shadows = f"arn:aws:iot:{aws.addresses.region}:{aws.account}:thing/*"
+    update = {
+        "Effect": "Allow",
+        "Action": ["iot:GetThingShadow", "iot:UpdateThingShadow"],
+        "Resource": shadows,
+    }
+    _role(aws, PACKAGES_ROLE, [update])
+    role = f"arn:aws:iam::{aws.account}:role/{PACKAGES_ROLE}"
+    aws.iot.update_package_configuration(versionUpdateByJobsConfig={"enabled": True, "roleArn": role})
+
+
+def bucket(aws: Aws) -> str:
+    """The bucket of the fleet's artifacts."""
+    return f"fleetsim-{aws.account}-{aws.addresses.region}"
+
+
+def catalogue(aws: Aws, images: Iterable[Image]) -> None:
+    """Uploads images and publishes them as package versions."""
+    _bucket(aws)
+    for image in images:
+        _once(aws.iot.create_package, packageName=image.package)
+        try:
+            aws.iot.get_package_version(packageName=image.package, versionName=image.version)
+        except ClientError as error:
+            if code(error) != "ResourceNotFoundException":
+                raise
+            _publish(aws, image)
+
+
+def _publish(aws: Aws, image: Image) -> None:
+    stored = aws.s3.put_object(Bucket=bucket(aws), Key=image.key, Body=image.body)
+    location = {"bucket": bucket(aws), "key": image.key, "version": stored.get("VersionId", "null")}
+    aws.iot.create_package_version(
+        packageName=image.package,
+        versionName=image.version,
+        description=image.notes,
+        attributes={"size": str(len(image.body)), "sha256": image.sha256, "signature": image.signature},
+        artifact={"s3Location": location},
+    )
+    aws.iot.update_package_version(packageName=image.package, versionName=image.version, action="PUBLISH")
+
+
+def things(aws: Aws, wanted: Sequence[tuple[str, Profile]], folder: Path, progress: Progress) -> None:
+    """Thing types, things and certificates (PEM files in `folder`)."""
+    for name, profile in {profile.thing_type: profile for _, profile in wanted}.items():
+        searchable = {"searchableAttributes": sorted(profile.attributes)[:3]}
+        _once(aws.iot.create_thing_type, thingTypeName=name, thingTypeProperties=searchable)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provision")
+    try:
+        made = pool.map(lambda pair: _thing(aws, pair[0], pair[1], folder), wanted)
+        for done, _ in enumerate(made, 1):
+            progress("things", done, len(wanted))
+    finally:
+        pool.shutdown(cancel_futures=True)  # After Ctrl-C only what is under way is finished.
+
+
+def _thing(aws: Aws, name: str, profile: Profile, folder: Path) -> None:
+    if certificates.identity(folder, name).cert_file.exists():
+        return
+    attributes = {"attributes": profile.attributes}
+    _once(aws.iot.create_thing, thingName=name, thingTypeName=profile.thing_type, attributePayload=attributes)
+    certificates.create(aws, folder, name, DEVICE_POLICY, name)
+
+
+def _once(create: Callable[..., Any], **what: Any) -> None:
+    """Create something that may be there already."""
+    try:
+        create(**what)
+    except ClientError as error:
+        if code(error) not in ("ResourceAlreadyExistsException", "ConflictException", "EntityAlreadyExists"):
+            raise
+
+
+def _bucket(aws: Aws) -> None:
+    region = aws.addresses.region
+    where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    try:
+        aws.s3.create_bucket(Bucket=bucket(aws), **where)
+    except ClientError as error:
+        if code(error) != "BucketAlreadyOwnedByYou":
+            raise
+    aws.s3.put_bucket_versioning(Bucket=bucket(aws), VersioningConfiguration={"Status": "Enabled"})
+
+
+def _policy(aws: Aws, name: str, statements: list[dict[str, Any]]) -> None:
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    _once(aws.iot.create_policy, policyName=name, policyDocument=document)
+
+
+def _role(aws: Aws, name: str, statements: list[dict[str, Any]]) -> None:
+    trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    assume = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    _once(aws.iam.create_role, RoleName=name, AssumeRolePolicyDocument=assume)
+    rights = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    aws.iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=rights)
+
+
+def _arn(aws: Aws, resource: str) -> str:
+    return f"arn:aws:iot:{aws.addresses.region}:{aws.account}:{resource}"
+
+
+def _device_statements(aws: Aws) -> list[dict[str, Any]]:
+    """A device may be itself, and speak and hear on its own topics only."""
+    me = "${iot:Connection.Thing.ThingName}"
+    own = [f"$aws/things/{me}/*", f"iotlink/*/*/{me}/*", f"fire-prediction/device/{me}/*"]
+    return [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": _arn(aws, f"client/{me}")},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": [_arn(aws, f"topic/{t}") for t in own]},
+        {"Effect": "Allow", "Action": "iot:Receive", "Resource": [_arn(aws, f"topic/{own[0]}")]},
+        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": [_arn(aws, f"topicfilter/{own[0]}")]},
+    ]
+
+
+def _backend_statements(aws: Aws) -> list[dict[str, Any]]:
+    """The backend hears the fleet and the service's events; it writes through the API, not through MQTT."""
+    heard = ["iotlink/*", "fire-prediction/*", "$aws/events/*"]
+    return [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": _arn(aws, f"client/{BACKEND_CLIENT}*")},
+        {"Effect": "Allow", "Action": "iot:Receive", "Resource": [_arn(aws, f"topic/{t}") for t in heard]},
+        {
+            "Effect": "Allow",
+            "Action": "iot:Subscribe",
+            "Resource": [_arn(aws, f"topicfilter/{t}") for t in heard],
+        },
+    ]
