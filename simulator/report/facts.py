@@ -1,0 +1,235 @@
+"""The facts of a report: the values of report.json, and what makes them from a ledger.
+
+Rules: frozen values of plain types, so that a report is the same after a round trip through JSON. Moments
+are milliseconds since the Unix epoch. Every list has a bound; what was left out is counted and shown, and
+the routine goes first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from simulator.ledger import Event
+from simulator.report.words import word
+
+TIMELINE_MAX = 3000
+POINTS_MAX = 600
+
+Verdict = Literal["passed", "failed", "interrupted", "unavailable"]
+Outcome = Literal["closed", "escalated", "open", "job_failed"]
+
+# What the backend stores: for these a count of zero means that nothing arrived. The rest ends at the broker.
+STORED_KINDS = frozenset({"telemetry", "control_result"})
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise and whether it was kept."""
+
+    name: str
+    measured: float | int | str | None
+    bound: str
+    unit: str
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileCount:
+    """How many devices of a profile there are, and how many run each version."""
+
+    profile: str
+    count: int
+    versions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device as it was at the end."""
+
+    thing: str
+    profile: str
+    version: str
+    state: str
+    affected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Who took part."""
+
+    profiles: list[ProfileCount] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What was broken, where and when, and what should come of it."""
+
+    fault: str
+    things: list[str]
+    at_ms: int
+    params: dict[str, Any]
+    expect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of the timeline."""
+
+    at_ms: int
+    source: str
+    kind: str
+    thing: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One step of a device's story; a step that was due and never came has no time."""
+
+    name: str
+    kind: str
+    at_ms: int | None
+    since_previous_ms: int | None
+    source: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """From the fault to the end of the alarm, for one device; `reason` says in a line how it ended."""
+
+    thing: str
+    outcome: Outcome
+    reason: str
+    stages: list[Stage]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Messages of one kind at each hop; `stored` is None where the backend keeps none of that kind."""
+
+    kind: str
+    attempted: int
+    sent: int
+    acknowledged: int
+    stored: int | None
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """One second of traffic: messages in that second, devices and alarms at its end."""
+
+    at_ms: int
+    sent: int
+    acknowledged: int
+    connected: int
+    alarms_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric of one device over time."""
+
+    thing: str
+    metric: str
+    limit: float | None
+    points: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is known of a run."""
+
+    fleetsim: str
+    scenario: str
+    title: str
+    seed: int
+    target: str
+    started_at_ms: int
+    ended_at_ms: int
+    verdict: Verdict
+    exit_code: int
+    scenario_file: str = ""  # as the user gave it; empty: the scenario's name finds it
+    reason: str = ""
+    log_tail: list[str] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    fleet: Fleet = field(default_factory=Fleet)
+    faults: list[Fault] = field(default_factory=list)
+    timeline: list[Happening] = field(default_factory=list)
+    waterfalls: list[Waterfall] = field(default_factory=list)
+    accounting: list[Account] = field(default_factory=list)
+    throughput: list[Rate] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    events_dropped: int = 0
+
+
+def from_backend(rows: Iterable[Mapping[str, Any]]) -> list[Event]:
+    """The rows of the backend's /api/events as ledger events."""
+    return [
+        Event(
+            int(row["at_ms"]),
+            "backend",
+            str(row["kind"]),
+            str(row.get("thing") or ""),
+            {**(row.get("detail") or {}), "alarm_id": row.get("alarm_id")},
+        )
+        for row in rows
+    ]
+
+
+def in_order(events: Iterable[Event]) -> list[Event]:
+    """Events by time; within a millisecond a cause comes before its effect."""
+    return sorted(events, key=lambda event: (event.at_ms, word(event.kind).order))
+
+
+def timeline(events: Iterable[Event], limit: int = TIMELINE_MAX) -> tuple[list[Happening], int]:
+    """Events of every source in order, and how many were left out: first routine ones, then the latest."""
+    told = in_order(events)
+    if len(told) <= limit:
+        chosen = told
+    else:
+        notable = [event for event in told if not word(event.kind).routine][:limit]
+        room = limit - len(notable)
+        chosen = in_order([*notable, *[event for event in told if word(event.kind).routine][:room]])
+    happenings = [Happening(event.at_ms, event.source, event.kind, event.thing, dict(event.detail)) for event in chosen]
+    return happenings, len(told) - len(chosen)
+
+
+def accounting(
+    attempted: Mapping[str, int],
+    sent: Mapping[str, int],
+    acknowledged: Mapping[str, int],
+    stored: Mapping[str, int] | None = None,
+) -> list[Account]:
+    """Messages at each hop by kind; lost is what was attempted and did not reach the last hop we can see.
+
+    `stored` is the backend's own count, or None when there is no backend to ask.
+    """
+    return [
+        _account(kind, attempted.get(kind, 0), sent.get(kind, 0), acknowledged.get(kind, 0), stored)
+        for kind in sorted({*attempted, *sent, *acknowledged})
+    ]
+
+
+def _account(kind: str, attempted: int, sent: int, acknowledged: int, stored: Mapping[str, int] | None) -> Account:
+    kept = None
+    if stored is not None and (kind in STORED_KINDS or kind in stored):
+        kept = stored.get(kind, 0)
+    arrived = acknowledged if kept is None else kept
+    return Account(kind, attempted, sent, acknowledged, kept, max(0, attempted - arrived))
+
+
+def thinned(points: Sequence[tuple[int, float]], limit: int = POINTS_MAX) -> list[tuple[int, float]]:
+    """At most `limit` points that keep the shape: the lowest and highest of each stretch, and both ends."""
+    if len(points) <= limit:
+        return list(points)
+    stretches = max(1, (limit - 2) // 2)
+    kept = {0, len(points) - 1}
+    for i in range(stretches):
+        rows = range(i * len(points) // stretches, (i + 1) * len(points) // stretches)
+        kept.add(min(rows, key=lambda row: points[row][1]))
+        kept.add(max(rows, key=lambda row: points[row][1]))
+    return [points[row] for row in sorted(kept)]

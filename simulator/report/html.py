@@ -1,0 +1,194 @@
+"""report.html: the facts of a run as one file that opens anywhere, offline.
+
+What stands where is in `templates/`; here is only what a template cannot say: percents, letters, counts.
+
+Rules: no request leaves the page (its Content-Security-Policy forbids every one, and every script but the
+one inside, known by its hash). Everything that came from outside is escaped by jinja2's autoescape. Colour
+never says a thing alone. It reads with JavaScript off, on a phone, in the dark and on paper.
+"""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from simulator.report.facts import Rate, Report, Series, Stage, Waterfall
+from simulator.report.json_report import replace
+from simulator.report.svg import Line, Mark, clock, line_chart, moments
+from simulator.report.text import headline, measured_text, rerun, verdict_words
+from simulator.report.words import detail_text, number, span, word
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+DEVICES_MAX = 1000
+WATERFALLS_MAX = 200
+MARGIN_MS = 10_000  # of a curve, before the first stage and after the last
+
+# The stages that are marked on the curve.
+_MARKED = (
+    "fault_injected",
+    "alarm_raised",
+    "acted",
+    "relapsed",
+    "job_created",
+    "version_reported",
+    "job_failed",
+    "alarm_closed",
+    "alarm_escalated",
+)
+_OUTCOMES = {
+    "closed": ("alarm closed", "good"),
+    "escalated": ("escalated", "action"),
+    "open": ("still open", "bad"),
+    "job_failed": ("job failed", "bad"),
+}
+
+
+class Bar(NamedTuple):
+    """A stage as a row of the waterfall: its bar reaches from the stage before it to its own moment."""
+
+    stage: Stage
+    letter: str
+    left: float
+    width: float
+
+
+class Story(NamedTuple):
+    """All that is shown of one affected device."""
+
+    waterfall: Waterfall
+    outcome: str
+    tone: str
+    lasted_ms: int
+    bars: list[Bar]
+    ticks: list[tuple[float, str]]
+    charts: list[Markup]
+
+
+def write(report: Report, path: Path) -> None:
+    """Write report.html, replacing an earlier one at once."""
+    replace(path, render(report).encode())
+
+
+def render(report: Report) -> str:
+    """The whole page."""
+    script = _source("_script.html.j2")
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    devices = sorted(report.fleet.devices, key=lambda device: (not device.affected, device.thing))
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup(_source("_style.html.j2")),  # noqa: S704 - our own file
+            script_digest=digest,
+            headline=headline(report),
+            verdict=verdict_words(report),
+            rerun=rerun(report),
+            stories=[_story(waterfall, report) for waterfall in report.waterfalls[:WATERFALLS_MAX]],
+            devices=devices[:DEVICES_MAX],
+            tiles=_tiles(report),
+            charts=_throughput(report.throughput),
+            sources=sorted({happening.source for happening in report.timeline}),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": number,
+        "detail": detail_text,
+        "measured": measured_text,
+        "moment": _moment,
+        "span": span,
+        "word": word,
+    }
+    return environment
+
+
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text("utf-8")
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _tiles(report: Report) -> list[tuple[str, str]]:
+    """The few numbers that are read first."""
+    outcomes = [waterfall.outcome for waterfall in report.waterfalls]
+    tiles = [
+        ("devices", number(sum(profile.count for profile in report.fleet.profiles))),
+        ("devices affected", number(len(outcomes))),
+        ("alarms closed", number(outcomes.count("closed"))),
+        ("escalated", number(outcomes.count("escalated"))),
+    ]
+    unsettled = len(outcomes) - outcomes.count("closed") - outcomes.count("escalated")
+    if unsettled:
+        tiles.append(("not settled", number(unsettled)))
+    if report.accounting:
+        tiles.append(("messages sent", number(sum(account.sent for account in report.accounting))))
+        tiles.append(("messages lost", number(sum(account.lost for account in report.accounting))))
+    return [*tiles, ("duration", span(report.ended_at_ms - report.started_at_ms))]
+
+
+def _story(waterfall: Waterfall, report: Report) -> Story:
+    outcome, tone = _OUTCOMES[waterfall.outcome]
+    times = [stage.at_ms for stage in waterfall.stages if stage.at_ms is not None]
+    start_ms, end_ms = (times[0], times[-1]) if times else (report.started_at_ms, report.ended_at_ms)
+    length_ms = max(1, end_ms - start_ms)
+    letters = iter("ABCDEFGHIJKL")
+    bars = []
+    for stage in waterfall.stages:
+        marked = stage.kind in _MARKED and stage.at_ms is not None
+        since_ms = stage.since_previous_ms or 0
+        left = 0.0 if stage.at_ms is None else 100 * (stage.at_ms - since_ms - start_ms) / length_ms
+        bars.append(Bar(stage, next(letters, "") if marked else "", left, 100 * since_ms / length_ms))
+    marks = [
+        Mark(bar.stage.at_ms, bar.letter, bar.stage.name) for bar in bars if bar.letter and bar.stage.at_ms is not None
+    ]
+    window = (max(report.started_at_ms, start_ms - MARGIN_MS), min(report.ended_at_ms, end_ms + MARGIN_MS))
+    charts = [_curve(series, window, marks, start_ms) for series in report.series if series.thing == waterfall.thing]
+    ticks = [(100 * (at - start_ms) / length_ms, clock(at - start_ms)) for at in moments(start_ms, end_ms, start_ms)]
+    return Story(waterfall, outcome, tone, end_ms - start_ms, bars, ticks, charts)
+
+
+def _curve(series: Series, window: tuple[int, int], marks: Sequence[Mark], zero_ms: int) -> Markup:
+    start_ms, end_ms = window
+    points = [(at, value) for at, value in series.points if start_ms <= at <= end_ms]
+    title = f"{series.metric} of {series.thing}"
+    line = Line(series.metric, "reading", points)
+    return line_chart(title, [line], start_ms, end_ms, series.limit, marks, zero_ms)
+
+
+def _throughput(rates: Sequence[Rate]) -> list[Markup]:
+    if not rates:
+        return []
+    start_ms, end_ms = rates[0].at_ms, rates[-1].at_ms
+
+    def chart(title: str, **lines: str) -> Markup:
+        told = [
+            Line(name, style, [(rate.at_ms, getattr(rate, name)) for rate in rates]) for name, style in lines.items()
+        ]
+        return line_chart(title, told, start_ms, end_ms, low_at_most=0)
+
+    return [
+        chart("messages per second", sent="sent", acknowledged="acknowledged"),
+        chart("devices connected", connected="reading"),
+        chart("alarms open", alarms_open="alarms"),
+    ]

@@ -1,0 +1,91 @@
+"""The verdict as lines for a terminal.
+
+Rules: it reads the same without colour, and where the terminal's encoding has no ✓ it falls back to ASCII.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from simulator.report.facts import Check, Report
+from simulator.report.words import number, printable, span
+
+_ASCII = {
+    "✓": "+",
+    "✗": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "≠": "!=",
+    "—": "-",
+    "–": "-",
+    "…": "...",
+    "°": " deg ",
+    "×": "x",
+}
+_VERDICTS = {
+    "passed": "PASSED",
+    "failed": "FAILED",
+    "interrupted": "INTERRUPTED",
+    "unavailable": "BACKEND UNAVAILABLE",
+}
+
+
+def verdict_lines(report: Report, paths: Sequence[Path] = (), encoding: str = "utf-8") -> list[str]:
+    """Each check with what was measured and its bound, the verdict, and where the report files are."""
+    rows = [_row(check) for check in report.checks]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+    lines = []
+    for check, row in zip(report.checks, rows, strict=True):
+        cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append(f"  {cells}  {'' if check.passed else check.why}".rstrip())
+    if lines:
+        lines.append("")
+    lines.append(f"{headline(report)}  ({span(report.ended_at_ms - report.started_at_ms)}, seed {report.seed})")
+    lines += [report.reason] if report.reason else []
+    lines += [f"  | {line}" for line in report.log_tail]
+    lines += [f"{path.suffix.lstrip('.') or 'file':<5} {path}" for path in paths]
+    return [in_encoding(line, encoding) for line in lines]
+
+
+def headline(report: Report) -> str:
+    """`PASSED: 8 of 8 checks`."""
+    kept = sum(check.passed for check in report.checks)
+    return f"{verdict_words(report)}: {kept} of {len(report.checks)} checks" + (
+        "" if report.verdict == "passed" else " passed"
+    )
+
+
+def verdict_words(report: Report) -> str:
+    """The verdict in capitals."""
+    return _VERDICTS[report.verdict]
+
+
+def measured_text(check: Check) -> str:
+    """What was measured, with its unit; a dash where nothing was."""
+    if check.measured is None:
+        return "–"
+    value = check.measured if isinstance(check.measured, str) else number(check.measured)
+    return f"{value} {check.unit}".strip()
+
+
+def rerun(report: Report) -> str:
+    """The command that does it again."""
+    scenario = report.scenario_file or report.scenario
+    target = [] if report.target == "sandbox" else ["--target", report.target]
+    return shlex.join(["fleetsim", "run", scenario, "--seed", str(report.seed), *target])
+
+
+def _row(check: Check) -> tuple[str, str, str, str]:
+    return ("✓" if check.passed else "✗", check.name, measured_text(check), check.bound)
+
+
+def in_encoding(line: str, encoding: str) -> str:
+    """One line as a terminal of that encoding can show it."""
+    line = printable(line)
+    try:
+        line.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        for sign, plain in _ASCII.items():
+            line = line.replace(sign, plain)
+        line = line.encode("ascii", "replace").decode("ascii")
+    return line
