@@ -1,0 +1,11 @@
+"""The sandbox's AWS: MiniStack in a process of its own, on loopback, and in front of it what it lacks.
+
+    config      the JSON file of the process            authority   one CA for HTTPS and MQTT
+    process     sockets, loop, ready line, the end      emulator    MiniStack: environment and our seams in it
+    front       the ASGI app that every request meets   rest_json   requests and answers by botocore's model
+    catalog     the Software Package Catalog, pure      packages    the catalog's operations over HTTP
+    jobs        what the catalog means to a job
+
+Rules: whatever MiniStack does right stays MiniStack's; each place where we reach into it is in `emulator` and
+says why. Everything binds to 127.0.0.1. State lives as long as the process.
+"""
