@@ -41,8 +41,8 @@ def parse(document: Any) -> Artifact:
         if not isinstance(document.get(field), str):
             raise Unfit(f"job document: '{field}' is missing or not a string")
     size = document.get("size")
-    if not isinstance(size, int) or not 0 < size <= SIZE_MAX:
-        raise Unfit(f"job document: size {size!r} is not between 1 and {SIZE_MAX}")
+    if type(size) is not int or not 0 < size <= SIZE_MAX:
+        raise Unfit(f"job document: 'size' is not a whole number between 1 and {SIZE_MAX}")
     if not _VERSION.fullmatch(document["version"]):
         raise Unfit(f"job document: version {document['version'][:64]!r} is not a version name")
     if not document["url"].startswith(("https://", "http://")):

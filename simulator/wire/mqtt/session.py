@@ -1,0 +1,523 @@
+"""What one MQTT client keeps about its connection: packet ids, the in-flight window, what waits, silence.
+
+    session.connected(now_s)           a transport is there: say CONNECT
+    session.receive(data, now_s)       bytes came
+    session.publish(message, now_s)    → False when the queue is full
+    session.tick(now_s)                once a second or so: keep-alive and time-outs
+    session.lost()                     the transport is gone
+
+After any of these `take()` gives the bytes to write and `drain()` the events. `Closed` asks the owner to
+end the transport (after writing what `take()` still gives) and to call `lost()`.
+
+Rules: messages of QoS 1 are sent in the order of `publish` and kept until they are acknowledged. After a
+reconnect they go first: as duplicates with their packet ids when the server kept the session, as new ones
+when it did not, because the device still wants them delivered. Subscriptions that were sent are not
+repeated. Only the far side's bytes can end a session; wrong arguments raise ValueError.
+"""
+
+from collections import deque
+
+from simulator.messages import Publish
+from simulator.wire.mqtt import packets as p
+from simulator.wire.mqtt.decode import Decoder
+from simulator.wire.mqtt.encode import PINGREQ, encode, puback_bytes, publish_bytes
+from simulator.wire.mqtt.events import (
+    Acknowledged,
+    Closed,
+    Event,
+    Opened,
+    Received,
+    Settings,
+    Subscribed,
+    Unsubscribed,
+)
+from simulator.wire.mqtt.fields import LENGTH_MAX, string, topic_name
+from simulator.wire.mqtt.properties import Properties
+from simulator.wire.mqtt.reasons import (
+    PACKET_TOO_LARGE,
+    PROTOCOL_ERROR,
+    QOS_NOT_SUPPORTED,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    RETAIN_NOT_SUPPORTED,
+    TOPIC_ALIAS_INVALID,
+    MqttError,
+    describe,
+    describe_connack,
+)
+
+FILTERS_IN_A_PACKET = 8  # AWS IoT cuts the connection for more
+FILTERS_WAITING_MAX = 1024
+TOPICS_CACHED = 64  # a device has a handful of topics; whoever has more pays for the check again
+
+
+_DOWN, _CONNECTING, _UP, _ENDED = range(4)
+
+
+class Session:
+    """The client's side of MQTT. `client_id`, `is_up` and `unfinished` may be read."""
+
+    __slots__ = (
+        "_ack_out",
+        "_connection",
+        "_decoder",
+        "_events",
+        "_heard_s",
+        "_in_flight",
+        "_keep_alive_s",
+        "_no_properties",
+        "_out",
+        "_packet_id",
+        "_ping_s",
+        "_qos_max",
+        "_queue",
+        "_requests",
+        "_resend",
+        "_resumable",
+        "_retain_allowed",
+        "_said_s",
+        "_size_max",
+        "_started_s",
+        "_state",
+        "_topics",
+        "_unacknowledged",
+        "_v5",
+        "_waiting",
+        "_window",
+        "_writable",
+        "client_id",
+        "settings",
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        if not 1 <= settings.in_flight_max <= 0x7FFF:
+            raise ValueError(f"in_flight_max is 1 to 32767, not {settings.in_flight_max}")
+        self.settings = settings
+        self.client_id = settings.client_id
+        self._v5 = settings.version == p.V5
+        self._no_properties = b"\x00" if self._v5 else b""
+        self._state = _DOWN
+        self._decoder = Decoder(settings.version, settings.packet_size_max)
+        self._out: list[bytes] = []
+        self._events: list[Event] = []
+        self._queue: deque[Publish] = deque()
+        self._in_flight: dict[int, tuple[Publish, float]] = {}  # packet id → message, when first written
+        self._resend: list[tuple[int, Publish, float]] = []  # in flight when the connection was lost
+        self._requests: dict[int, tuple[tuple[str, ...], bool, float]] = {}  # filters, subscribe?, when
+        self._waiting: list[tuple[tuple[str, ...], bool]] = []  # for the connection
+        self._unacknowledged: dict[int, None] = {}  # packet ids of the server, with auto_ack off
+        self._topics: dict[str, bytes] = {}
+        self._packet_id = 0
+        self._connection = 0
+        self._resumable = False
+        self._writable = True
+        self._window = settings.in_flight_max
+        self._keep_alive_s = settings.keep_alive_s
+        self._size_max = LENGTH_MAX
+        self._qos_max = 1
+        self._retain_allowed = True
+        self._started_s = self._heard_s = self._said_s = 0.0
+        self._ping_s: float | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._state == _UP
+
+    @property
+    def unfinished(self) -> int:
+        """How many messages wait or are not acknowledged yet."""
+        return len(self._queue) + len(self._in_flight) + len(self._resend)
+
+    @property
+    def has_events(self) -> bool:
+        return bool(self._events)
+
+    def take(self) -> bytes:
+        """The bytes to write now; empty when there are none."""
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def drain(self) -> list[Event]:
+        """What happened since the last call."""
+        events = self._events
+        if events:
+            self._events = []
+        return events
+
+    # --- the connection ---
+
+    def connected(self, now_s: float) -> None:
+        """A transport is there: CONNECT is the first thing said."""
+        self.lost()
+        want = self.settings
+        properties: list[tuple[str, int]] = []
+        will = None
+        if want.will is not None:
+            will = p.Will(want.will.topic, want.will.payload, want.will.qos, want.will.retain)
+        if self._v5:
+            if want.session_expiry_s:
+                properties.append(("session_expiry_interval", want.session_expiry_s))
+            properties.append(("receive_maximum", want.receive_maximum))
+            properties.append(("maximum_packet_size", want.packet_size_max))
+        connect = p.Connect(
+            self.client_id,
+            want.version,
+            want.clean_start and not self._resumable,
+            want.keep_alive_s,
+            tuple(properties),
+            will,
+            want.username,
+            want.password,
+        )
+        self._out.append(encode(connect))
+        self._state = _CONNECTING
+        self._connection = self._connection + 1 & 0xFFFF_FFFF
+        self._started_s = self._heard_s = self._said_s = now_s
+
+    def lost(self) -> None:
+        """The transport is gone. What was not acknowledged is kept for the next one."""
+        self._state = _DOWN
+        self._decoder = Decoder(self.settings.version, self.settings.packet_size_max)
+        self._out.clear()
+        self._requests.clear()
+        self._unacknowledged.clear()
+        self._ping_s = None
+        self._writable = True
+        if self._in_flight:
+            kept = [(packet_id, *entry) for packet_id, entry in self._in_flight.items()]
+            self._resend[:0] = kept
+            self._in_flight.clear()
+
+    def disconnect(self, reason_code: int = 0) -> None:
+        """Say goodbye; the owner then closes the transport."""
+        if self._state in (_CONNECTING, _UP):
+            self._out.append(encode(p.Disconnect(reason_code if self._v5 else 0), self.settings.version))
+        self._state = _ENDED
+
+    def _close(self, reason: str, reason_code: int | None = None) -> None:
+        if self._state == _ENDED:
+            return
+        if reason_code is not None and self._v5 and self._state == _UP:
+            self._out.append(encode(p.Disconnect(reason_code)))
+        self._state = _ENDED
+        self._events.append(Closed(reason))
+
+    # --- out ---
+
+    def publish(self, message: Publish, now_s: float) -> bool:
+        """Send a message or queue it; False when the queue is full, and the message was not taken."""
+        if message.qos > 1:
+            raise ValueError(f"QoS 0 and 1 are supported, not {message.qos}")
+        if (
+            self._state == _UP
+            and not self._queue
+            and not self._resend
+            and self._writable
+            and (not message.qos or len(self._in_flight) < self._window)
+        ):
+            self._send(message, now_s)
+            return True
+        if len(self._queue) >= self.settings.queue_max:
+            return False
+        self._topic(message.topic)  # a wrong topic is the caller's mistake now, not the queue's later
+        self._queue.append(message)
+        return True
+
+    def _topic(self, topic: str) -> bytes:
+        topics = self._topics
+        field = topics.get(topic)
+        if field is None:
+            field = topic_name(topic)
+            if len(topics) >= TOPICS_CACHED:
+                topics.clear()
+            topics[topic] = field
+        return field
+
+    def _send(self, message: Publish, now_s: float) -> None:
+        """Write a message for the first time."""
+        _, topic, payload, qos, retain = message
+        field = self._topics.get(topic) or self._topic(topic)
+        if (
+            qos > self._qos_max
+            or (retain and not self._retain_allowed)
+            or len(field) + len(payload) + 8 > self._size_max  # 8: first byte, length, packet id, properties
+        ):
+            self._refuse(message, now_s)
+            return
+        self._said_s = now_s
+        if qos:
+            packet_id = self._packet_id % 0xFFFF + 1
+            if packet_id in self._in_flight or packet_id in self._requests:
+                packet_id = self._free_packet_id(packet_id)
+            self._packet_id = packet_id
+            self._in_flight[packet_id] = (message, now_s)
+            self._out.append(publish_bytes(0x33 if retain else 0x32, field, packet_id, self._no_properties, payload))
+        else:
+            self._out.append(publish_bytes(0x31 if retain else 0x30, field, 0, self._no_properties, payload))
+            self._events.append(Acknowledged(message, now_s, 0))
+
+    def _refuse(self, message: Publish, now_s: float) -> None:
+        """The server said in CONNACK that it takes no such message, so it is not sent."""
+        if message.qos > self._qos_max:
+            reason_code = QOS_NOT_SUPPORTED
+        elif message.retain and not self._retain_allowed:
+            reason_code = RETAIN_NOT_SUPPORTED
+        else:
+            reason_code = PACKET_TOO_LARGE
+        self._events.append(Acknowledged(message, now_s, reason_code))
+
+    def _free_packet_id(self, packet_id: int) -> int:
+        # All that hold an id are together fewer than there are ids, so this ends.
+        held = {packet_id for packet_id, _, _ in self._resend}
+        while packet_id in self._in_flight or packet_id in self._requests or packet_id in held:
+            packet_id = packet_id % 0xFFFF + 1
+        return packet_id
+
+    def _pump(self, now_s: float) -> None:
+        """Send what waits, as far as the window and the transport allow."""
+        window, in_flight = self._window, self._in_flight
+        while self._resend and self._writable and len(in_flight) < window:
+            packet_id, message, sent_at_s = self._resend.pop(0)
+            head = 0x33 if message.retain else 0x32
+            if packet_id:
+                head |= 8
+            else:
+                packet_id = self._packet_id = self._free_packet_id(self._packet_id % 0xFFFF + 1)
+            field = self._topic(message.topic)
+            if len(field) + len(message.payload) + 8 > self._size_max:
+                self._refuse(message, sent_at_s)
+                continue
+            in_flight[packet_id] = (message, sent_at_s)
+            self._out.append(publish_bytes(head, field, packet_id, self._no_properties, message.payload))
+            self._said_s = now_s
+        queue = self._queue
+        while queue and self._writable and (len(in_flight) < window or not queue[0].qos):
+            self._send(queue.popleft(), now_s)
+
+    def pause(self) -> None:
+        """The transport is full: messages wait in the queue from now on."""
+        self._writable = False
+
+    def resume(self, now_s: float) -> None:
+        """The transport has room again."""
+        self._writable = True
+        if self._state == _UP:
+            self._pump(now_s)
+
+    def subscribe(self, filters: tuple[str, ...], now_s: float) -> None:
+        """Subscribe at QoS 1, now or when the connection is up."""
+        self._request(filters, True, now_s)
+
+    def unsubscribe(self, filters: tuple[str, ...], now_s: float) -> None:
+        """Unsubscribe, now or when the connection is up."""
+        self._request(filters, False, now_s)
+
+    def _request(self, filters: tuple[str, ...], subscribe: bool, now_s: float) -> None:
+        for topic_filter in filters:
+            if not topic_filter:
+                raise ValueError("a topic filter is not empty")
+            string(topic_filter)
+        waiting = sum(len(few) for few, _ in self._waiting) + len(filters)
+        if waiting > FILTERS_WAITING_MAX:
+            raise ValueError(f"{waiting} topic filters wait for the connection, at most {FILTERS_WAITING_MAX}")
+        for start in range(0, len(filters), FILTERS_IN_A_PACKET):
+            self._waiting.append((filters[start : start + FILTERS_IN_A_PACKET], subscribe))
+        if self._state == _UP:
+            self._send_requests(now_s)
+
+    def _send_requests(self, now_s: float) -> None:
+        while self._waiting:
+            filters, subscribe = self._waiting.pop(0)
+            packet_id = self._packet_id = self._free_packet_id(self._packet_id % 0xFFFF + 1)
+            self._requests[packet_id] = (filters, subscribe, now_s)
+            packet: p.Packet
+            if subscribe:
+                packet = p.Subscribe(packet_id, tuple(p.Subscription(name) for name in filters))
+            else:
+                packet = p.Unsubscribe(packet_id, filters)
+            self._out.append(encode(packet, self.settings.version))
+            self._said_s = now_s
+
+    def ack(self, ack_token: int) -> bool:
+        """PUBACK for a `Received`; False when its connection is gone, so that it will come again."""
+        packet_id = ack_token & 0xFFFF
+        if ack_token >> 16 != self._connection or packet_id not in self._unacknowledged:
+            return False
+        del self._unacknowledged[packet_id]
+        self._out.append(puback_bytes(packet_id))
+        return True
+
+    # --- in ---
+
+    def receive(self, data: bytes, now_s: float) -> None:
+        """Bytes came."""
+        self._heard_s = now_s
+        decoder = self._decoder
+        if self._state == _UP and not decoder.kept:
+            data = self._receive_pubacks(data, now_s)
+            if not data:
+                return
+        elif self._state in (_DOWN, _ENDED):
+            return
+        try:
+            packets = decoder.feed(data)
+        except MqttError as error:
+            self._close(f"the server sent what is not MQTT: {error}", error.reason_code)
+            return
+        for packet in packets:
+            if self._state == _ENDED:
+                return
+            self._handle(packet, now_s)
+        if decoder.error is not None:
+            self._close(f"the server sent what is not MQTT: {decoder.error}", decoder.error.reason_code)
+
+    def _receive_pubacks(self, data: bytes, now_s: float) -> bytes:
+        """The hot path: PUBACKs without properties at the front of a chunk; gives what is left."""
+        at = 0
+        size = len(data)
+        in_flight, events = self._in_flight, self._events
+        while size - at >= 4 and data[at] == 0x40:
+            length = data[at + 1]
+            if length == 2:
+                reason_code = 0
+            elif length == 3 and self._v5 and size - at >= 5:
+                reason_code = data[at + 4]
+            else:
+                break
+            entry = in_flight.pop(data[at + 2] << 8 | data[at + 3], None)
+            if entry is not None:
+                events.append(Acknowledged(entry[0], entry[1], reason_code))
+            at += length + 2
+        if at and (self._queue or self._resend):
+            self._pump(now_s)
+        return data[at:] if at else data
+
+    def _handle(self, packet: p.Packet, now_s: float) -> None:
+        if self._state == _CONNECTING:
+            if isinstance(packet, p.Connack):
+                self._connack(packet, now_s)
+            else:
+                self._close(f"the server sent {type(packet).__name__.upper()} before CONNACK")
+            return
+        match packet:
+            case p.Publish():
+                self._received(packet)
+            case p.Puback(packet_id, reason_code):
+                entry = self._in_flight.pop(packet_id, None)
+                if entry is not None:
+                    self._events.append(Acknowledged(entry[0], entry[1], reason_code))
+                    self._pump(now_s)
+            case p.Suback(packet_id, reason_codes):
+                self._answered(packet_id, reason_codes, True)
+            case p.Unsuback(packet_id, reason_codes):
+                self._answered(packet_id, reason_codes, False)
+            case p.Pingresp():
+                self._ping_s = None
+            case p.Disconnect(reason_code, properties):
+                self._close(f"DISCONNECT {describe(reason_code)}{_explained(properties)}")
+            case _:
+                name = type(packet).__name__.upper()
+                self._close(f"the server sent {name}, which no client of ours expects", PROTOCOL_ERROR)
+
+    def _connack(self, packet: p.Connack, now_s: float) -> None:
+        want = self.settings
+        if packet.reason_code:
+            why = describe_connack(packet.reason_code, want.version)
+            self._close(f"CONNACK {why}{_explained(packet.properties)}")
+            return
+        said = dict(packet.properties)
+
+        def number(name: str, default: int) -> int:
+            return int(str(said.get(name, default)))
+
+        self._window = min(want.in_flight_max, number("receive_maximum", 0xFFFF))
+        self._keep_alive_s = number("server_keep_alive", want.keep_alive_s)
+        self._size_max = number("maximum_packet_size", LENGTH_MAX)
+        self._qos_max = number("maximum_qos", 1)
+        self._retain_allowed = number("retain_available", 1) == 1
+        self.client_id = str(said.get("assigned_client_identifier", self.client_id))
+        self._resumable = number("session_expiry_interval", want.session_expiry_s) > 0
+        self._state = _UP
+        self._started_s = now_s
+        self._events.append(Opened(packet.session_present, self.client_id, packet.properties))
+        if not packet.session_present:
+            self._resend = [(0, message, sent_at_s) for _, message, sent_at_s in self._resend]
+        self._send_requests(now_s)
+        self._pump(now_s)
+
+    def _received(self, packet: p.Publish) -> None:
+        topic, payload, qos, retain, dup, packet_id, properties = packet
+        if qos == 2:
+            self._close("the server sent a PUBLISH at QoS 2, which was not subscribed to", QOS_NOT_SUPPORTED)
+            return
+        if not topic or (properties and any(name == "topic_alias" for name, _ in properties)):
+            self._close("the server used a topic alias, though none is allowed", TOPIC_ALIAS_INVALID)
+            return
+        ack_token = 0
+        if qos:
+            if self.settings.auto_ack:
+                self._out.append(puback_bytes(packet_id))
+            else:
+                ack_token = self._connection << 16 | packet_id
+                self._unacknowledged[packet_id] = None
+                if self._v5 and len(self._unacknowledged) > self.settings.receive_maximum:
+                    self._close(
+                        f"the server sent more than {self.settings.receive_maximum} messages unacknowledged",
+                        RECEIVE_MAXIMUM_EXCEEDED,
+                    )
+                    return
+        self._events.append(Received(topic, payload, qos, retain, dup, ack_token, properties))
+
+    def _answered(self, packet_id: int, reason_codes: tuple[int, ...], subscribe: bool) -> None:
+        filters, asked_subscribe, _ = self._requests.pop(packet_id, ((), subscribe, 0.0))
+        if not subscribe and not reason_codes:
+            reason_codes = (0,) * len(filters)  # 3.1.1 says nothing about each
+        if asked_subscribe != subscribe or len(filters) != len(reason_codes):
+            name = "SUBACK" if subscribe else "UNSUBACK"
+            self._close(f"the server sent a {name} that answers nothing we asked", PROTOCOL_ERROR)
+            return
+        made = Subscribed if subscribe else Unsubscribed
+        self._events.extend(made(*pair) for pair in zip(filters, reason_codes, strict=True))
+
+    # --- time ---
+
+    def tick(self, now_s: float) -> None:
+        """Keep-alive and time-outs."""
+        limit_s = self.settings.answer_timeout_s
+        if self._state == _CONNECTING:
+            if now_s - self._started_s >= limit_s:
+                self._close(f"no CONNACK within {limit_s:g} s")
+            return
+        if self._state != _UP:
+            return
+        if self._in_flight:
+            # The oldest is the first; what was sent again counts from the reconnect on.
+            _, sent_at_s = next(iter(self._in_flight.values()))
+            if now_s - max(sent_at_s, self._started_s) >= limit_s:
+                self._close(f"no PUBACK within {limit_s:g} s")
+                return
+        if self._requests:
+            _, subscribe, asked_s = next(iter(self._requests.values()))
+            if now_s - asked_s >= limit_s:
+                self._close(f"no {'SUBACK' if subscribe else 'UNSUBACK'} within {limit_s:g} s")
+                return
+        self._keep_alive(now_s, limit_s)
+
+    def _keep_alive(self, now_s: float, limit_s: float) -> None:
+        if self._ping_s is not None:
+            if now_s - self._ping_s >= limit_s:
+                self._close(f"no PINGRESP within {limit_s:g} s")
+        elif self._keep_alive_s and now_s - min(self._said_s, self._heard_s) >= self._keep_alive_s * 0.75:
+            # Early, because `tick` comes late; and for silence of either side, so that a device that only
+            # speaks at QoS 0 still finds out that nobody listens.
+            self._ping_s = self._said_s = now_s
+            self._out.append(PINGREQ)
+
+
+def _explained(properties: Properties) -> str:
+    """The server's own words about it, if it has any; bounded, since they go into a log."""
+    words = [str(value)[:200] for name, value in properties if name == "reason_string"]
+    return f": {words[0]}" if words else ""
