@@ -1,0 +1,12 @@
+"""The sandbox's platform: from a message to an alarm, an action, its verification or an escalation.
+
+    decode, contract      bytes → standard telemetry, or a named reason (dead letter)
+    conditions, rules     what counts as bad, and what is to be done about it
+    alarms, core          the pure part: values in, effects out, time as an argument
+    store, queries        SQLite: the only place that writes, the only place that reads
+    consumer, actions     MQTT in, boto3 out
+    api, __main__         the read API, the process
+
+Rules: decode … core import no socket, no clock and no thread. The shell commits what the core decided
+before it acknowledges a message and before it acts on AWS, so a crash loses nothing and repeats safely.
+"""

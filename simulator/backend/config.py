@@ -1,0 +1,89 @@
+"""The backend's configuration file: where it stands, whom it talks to, which rules it keeps.
+
+Rules: unknown keys are mistakes; a mistake is one line `where: what`, and nothing was started.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from simulator.errors import UsageError, did_you_mean
+
+CONFIG_SIZE_MAX = 4 * 1024 * 1024
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Aws(_Strict):
+    """Which AWS; empty fields mean boto3's own chain, for a real account."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    ca_file: Path | None = None
+
+
+class Mqtt(_Strict):
+    """Which broker, and as whom. Without any of the three files the connection is plain TCP."""
+
+    host: str
+    port: Port
+    client_id: Annotated[str, Field(min_length=1, max_length=128)]
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+
+class Product(BaseModel):
+    """A product; so far only its name matters here."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    productId: str  # noqa: N815 (the contract's key)
+
+
+class BackendConfig(_Strict):
+    """The whole file."""
+
+    state_dir: Path
+    mqtt: Mqtt
+    api_port: Port = 0
+    aws: Aws | None = None
+    products: list[str | Product] = Field(default_factory=list, max_length=1000)
+    rules: list[dict[str, Any]] = Field(default_factory=list)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+
+    @property
+    def product_names(self) -> list[str]:
+        """The known products."""
+        return [entry if isinstance(entry, str) else entry.productId for entry in self.products]
+
+
+def load_config(path: Path) -> BackendConfig:
+    """Read the file; UsageError for the first mistake."""
+    try:
+        if path.stat().st_size > CONFIG_SIZE_MAX:
+            raise UsageError(f"{path}: larger than {CONFIG_SIZE_MAX} bytes")
+        raw = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    try:
+        return BackendConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        if first["type"] == "extra_forbidden":
+            key = str(first["loc"][-1])
+            models: dict[str, type[BaseModel]] = {"aws": Aws, "mqtt": Mqtt}
+            model = models.get(str(first["loc"][0]), BackendConfig)
+            raise UsageError(f"{where}: unknown key{did_you_mean(key, list(model.model_fields))}") from None
+        raise UsageError(f"{where}: {first['msg']}") from None

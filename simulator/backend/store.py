@@ -1,0 +1,220 @@
+"""The platform's memory: one SQLite file, one writer.
+
+Rules: what one batch of messages caused is one transaction; until `commit` nothing of it is visible, and a
+crash leaves none of it. Telemetry is stored once however often it is delivered; the index that sees to it
+begins with the time-like key, so that new rows go to its end. WAL with synchronous=NORMAL: a killed process
+loses nothing committed. Every table has a bound (`prune`).
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from simulator.backend.effects import (
+    CloseDispatch,
+    DeadLetter,
+    OpenDispatch,
+    Record,
+    SaveAlarm,
+    SaveDevice,
+    StoreReport,
+    StoreTelemetry,
+    Write,
+)
+
+FILE = "backend.sqlite3"
+TELEMETRY_KEPT_MS = 10 * 24 * 3_600_000  # hot storage: 10 days
+TELEMETRY_MAX = 20_000_000
+EVENTS_MAX = 1_000_000
+REPORTS_MAX = 1_000_000
+ALARMS_MAX = 200_000
+DEAD_LETTERS_MAX = 10_000
+PRUNE_ROWS = 20_000  # at most, in one go
+
+# A device's rows are spread over the file, so a page changes many times before it is worth moving.
+CHECKPOINT_PAGES = 10_000
+CACHE_KIB = 64 * 1024
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS telemetry (
+    id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, stream TEXT NOT NULL, key INTEGER NOT NULL, hub_id TEXT,
+    device_timestamp INTEGER NOT NULL, hub_timestamp INTEGER, ingest_timestamp INTEGER NOT NULL,
+    metrics TEXT NOT NULL, UNIQUE (key, device_id, stream));
+CREATE INDEX IF NOT EXISTS telemetry_latest ON telemetry (device_id, device_timestamp);
+CREATE TABLE IF NOT EXISTS reports (
+    id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, kind TEXT NOT NULL, device_timestamp INTEGER NOT NULL,
+    ingest_timestamp INTEGER NOT NULL, payload TEXT NOT NULL,
+    UNIQUE (device_id, kind, device_timestamp, payload));
+CREATE TABLE IF NOT EXISTS devices (
+    device_id TEXT PRIMARY KEY, product_id TEXT, last_timestamp INTEGER NOT NULL, last_key INTEGER NOT NULL
+    ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alarms (
+    alarm_id TEXT PRIMARY KEY, thing TEXT NOT NULL, rule_id TEXT NOT NULL, state TEXT NOT NULL,
+    raised_at_ms INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS alarms_open ON alarms (state) WHERE state <> 'closed';
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, kind TEXT NOT NULL, thing TEXT NOT NULL,
+    alarm_id TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS dispatches (
+    alarm_id TEXT PRIMARY KEY, thing TEXT NOT NULL, rule_id TEXT NOT NULL, severity TEXT NOT NULL,
+    reason TEXT NOT NULL, opened_at_ms INTEGER NOT NULL, closed_at_ms INTEGER);
+CREATE TABLE IF NOT EXISTS dead_letters (
+    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, reason TEXT NOT NULL, topic TEXT NOT NULL,
+    payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (
+    scope TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (scope, name)) WITHOUT ROWID;
+"""
+
+_TELEMETRY = (
+    "INSERT OR IGNORE INTO telemetry (device_id, stream, key, hub_id, device_timestamp, hub_timestamp,"
+    " ingest_timestamp, metrics) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_REPORT = (
+    "INSERT OR IGNORE INTO reports (device_id, kind, device_timestamp, ingest_timestamp, payload)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+
+
+class Saved(NamedTuple):
+    """What a restart takes up."""
+
+    devices: list[SaveDevice]
+    open_alarms: list[str]
+    received: Counter[str]
+    dead: Counter[str]
+
+
+class Store:
+    """Collects the writes of a batch and commits them together."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / FILE
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        self._db.executescript(_SCHEMA)
+        self._telemetry: list[StoreTelemetry] = []
+        self._reports: list[StoreReport] = []
+        self._dead: list[DeadLetter] = []
+        self._events: list[Record] = []
+        self._dispatches: list[OpenDispatch | CloseDispatch] = []
+        self._devices: dict[str, SaveDevice] = {}
+        self._alarms: dict[str, SaveAlarm] = {}
+        self._counters: dict[tuple[str, str], int] = {
+            (scope, name): n for scope, name, n in self._db.execute("SELECT scope, name, n FROM counters")
+        }
+        self.stored = self._counted("stored")
+        self.duplicates = self._counters.get(("duplicates", ""), 0)
+
+    def _counted(self, scope: str) -> Counter[str]:
+        return Counter({name: n for (of, name), n in self._counters.items() if of == scope})
+
+    def load(self) -> Saved:
+        """What an earlier process left."""
+        columns = "device_id, product_id, last_timestamp, last_key"
+        devices = [SaveDevice(*row) for row in self._db.execute(f"SELECT {columns} FROM devices")]  # noqa: S608
+        rows = self._db.execute("SELECT document FROM alarms WHERE state <> 'closed' ORDER BY raised_at_ms")
+        return Saved(devices, [row[0] for row in rows], self._counted("received"), self._counted("dead"))
+
+    def add(self, write: Write) -> None:
+        """Take a write into the batch."""
+        match write:
+            case StoreTelemetry():
+                self._telemetry.append(write)
+            case SaveDevice():
+                self._devices[write.device_id] = write
+            case SaveAlarm():
+                self._alarms[write.alarm_id] = write
+            case Record():
+                self._events.append(write)
+            case StoreReport():
+                self._reports.append(write)
+            case DeadLetter():
+                self._dead.append(write)
+            case OpenDispatch() | CloseDispatch():
+                self._dispatches.append(write)
+
+    def commit(self, received: Mapping[str, int], dead: Mapping[str, int]) -> None:
+        """Write the batch, and the counts as they are now, in one transaction."""
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self._insert_once("telemetry", _TELEMETRY, self._telemetry)
+            for report in self._reports:
+                self._insert_once(report.kind, _REPORT, [report])
+            db.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?)", self._devices.values())
+            db.executemany("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?, ?)", self._alarms.values())
+            db.executemany(
+                "INSERT INTO events (at_ms, kind, thing, alarm_id, detail) VALUES (?, ?, ?, ?, ?)",
+                [(*event[:4], orjson.dumps(event.detail).decode()) for event in self._events],
+            )
+            db.executemany("INSERT INTO dead_letters (at_ms, reason, topic, payload) VALUES (?, ?, ?, ?)", self._dead)
+            for dispatch in self._dispatches:
+                self._write_dispatch(dispatch)
+            self._write_counters(received, dead)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+        for batch in (self._telemetry, self._reports, self._dead, self._events, self._dispatches):
+            batch.clear()
+        self._devices.clear()
+        self._alarms.clear()
+
+    def _insert_once(self, kind: str, sql: str, rows: Sequence[StoreTelemetry | StoreReport]) -> None:
+        """Insert rows of which some may be there already, and count both sorts."""
+        if not rows:
+            return
+        before = self._db.total_changes
+        self._db.executemany(sql, rows)
+        inserted = self._db.total_changes - before
+        self.duplicates += len(rows) - inserted
+        self.stored[kind] += inserted
+
+    def _write_dispatch(self, dispatch: OpenDispatch | CloseDispatch) -> None:
+        if isinstance(dispatch, CloseDispatch):
+            sql = "UPDATE dispatches SET closed_at_ms = ? WHERE alarm_id = ?"
+            self._db.execute(sql, (dispatch.at_ms, dispatch.alarm_id))
+            return
+        at_ms, alarm_id, thing, rule_id, severity, reason = dispatch
+        self._db.execute(
+            "INSERT OR IGNORE INTO dispatches VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            (alarm_id, thing, rule_id, severity, reason, at_ms),
+        )
+
+    def _write_counters(self, received: Mapping[str, int], dead: Mapping[str, int]) -> None:
+        scopes: dict[str, Mapping[str, int]] = {"received": received, "dead": dead, "stored": self.stored}
+        now = {(scope, name): n for scope, counts in scopes.items() for name, n in counts.items()}
+        now["duplicates", ""] = self.duplicates
+        changed = [(*key, n) for key, n in now.items() if self._counters.get(key) != n]
+        self._db.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?, ?)", changed)
+        self._counters = now
+
+    def prune(self, now_ms: int) -> None:
+        """Keep every table within its bound; a little at a time, so that nobody waits for it."""
+        self._db.execute(
+            "DELETE FROM telemetry WHERE id IN (SELECT id FROM telemetry ORDER BY id LIMIT ?)"
+            " AND (ingest_timestamp < ? OR id <= (SELECT max(id) FROM telemetry) - ?)",
+            (PRUNE_ROWS, now_ms - TELEMETRY_KEPT_MS, TELEMETRY_MAX),
+        )
+        bounds = {"events": EVENTS_MAX, "reports": REPORTS_MAX, "dead_letters": DEAD_LETTERS_MAX}
+        for table, rows_max in bounds.items():
+            row = "seq" if table == "events" else "id"
+            sql = f"DELETE FROM {table} WHERE {row} <= (SELECT max({row}) FROM {table}) - ?"  # noqa: S608
+            self._db.execute(sql, (rows_max,))
+        self._db.execute(
+            "DELETE FROM alarms WHERE state = 'closed' AND rowid <= (SELECT max(rowid) FROM alarms) - ?",
+            (ALARMS_MAX,),
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
