@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 SIZE_MAX = 64 * 1024 * 1024
+_URL = re.compile(r"https?://[!-~]+")
 _VERSION = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
@@ -45,7 +46,7 @@ def parse(document: Any) -> Artifact:
         raise Unfit(f"job document: 'size' is not a whole number between 1 and {SIZE_MAX}")
     if not _VERSION.fullmatch(document["version"]):
         raise Unfit(f"job document: version {document['version'][:64]!r} is not a version name")
-    if not document["url"].startswith(("https://", "http://")):
+    if not _URL.fullmatch(document["url"]):
         raise Unfit("job document: url is neither https nor http")
     return Artifact(*(document[field] for field in Artifact._fields))
 

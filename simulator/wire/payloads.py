@@ -4,26 +4,45 @@ Rules: pure functions `(thing, index, now_ms, metrics) -> bytes`; `index` counts
 """
 
 from collections.abc import Callable, Mapping
+from math import nan
+from typing import Literal
 
 import orjson
 
+from simulator.wire.spec import ProductSpec
+
 Encoder = Callable[[str, int, int, Mapping[str, float]], bytes]
 
-# Bit → (field, is it an alarm?), with the alarm limits of the fire sensor's record.
-_STATUS: tuple[tuple[str, Callable[[float], bool]], ...] = (
-    ("volt", lambda v: v > 234),
-    ("volt", lambda v: v < 1),  # power outage: no mains at all
-    ("ct", lambda v: v > 100),
-    ("zct", lambda v: v > 8),
-    ("rzct", lambda v: v > 8),
-    ("pwr", lambda v: v < 0 or v > 60),
-    ("pcbTemp", lambda v: v > 60),
-    ("sensorTemp", lambda v: v > 60),
-    ("co", lambda v: v > 17),
-    ("voc", lambda v: v > 400),
-    ("pFct", lambda v: v < 0.9),
-    ("aArc", lambda v: v > 0),
+_OUTAGE_V = 11  # 5 % of 220 V: below that there is no mains (EN 50160)
+_ANOMALY = 0.2  # the part of V·I·pf by which P may differ …
+_ANOMALY_KW = 0.01  # … or this much, which is noise when there is no load
+
+Record = Mapping[str, float]
+
+
+def _odd_power(of: Record) -> bool:
+    """P is not V·I·pf; both in kW."""
+    expected = of["volt"] * of["ct"] * of["pFct"] / 1000
+    return abs(of["pwr"] - expected) > max(_ANOMALY * expected, _ANOMALY_KW)
+
+
+# The alarms of the fire sensor's record, from bit 0 on, with their limits.
+_STATUS: tuple[Callable[[Record], bool], ...] = (
+    lambda of: of["volt"] > 234,
+    lambda of: of["volt"] < _OUTAGE_V,
+    lambda of: of["ct"] > 100,
+    lambda of: of["zct"] > 8,
+    lambda of: of["rzct"] > 8,
+    _odd_power,
+    lambda of: of["pcbTemp"] > 60,
+    lambda of: of["sensorTemp"] > 60,
+    lambda of: of["co"] > 17,
+    lambda of: of["voc"] > 400,
+    lambda of: of["pFct"] < 0.9,
+    lambda of: of["aArc"] > 0,
 )
+_FIELDS = ("volt", "ct", "zct", "rzct", "pwr", "pcbTemp", "sensorTemp", "co", "voc", "pFct", "aArc")
+_UNKNOWN = dict.fromkeys(_FIELDS, nan)  # compares as neither above nor below any limit
 
 
 def platform_json(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
@@ -31,9 +50,21 @@ def platform_json(thing: str, index: int, now_ms: int, metrics: Mapping[str, flo
     return orjson.dumps({"device_timestamp": now_ms, "data": {"metrics": dict(metrics)}})
 
 
-def fire_status(metrics: Mapping[str, float]) -> int:
-    """The alarm bits of a fire sensor's record, from its limits."""
-    return sum(1 << bit for bit, (field, bad) in enumerate(_STATUS) if field in metrics and bad(metrics[field]))
+def platform_rest(product: str) -> Encoder:
+    """One message of standard telemetry, as REST takes it; `product` is the thing type of the device."""
+
+    def encode(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
+        return orjson.dumps(
+            {"device_id": thing, "productId": product, "device_timestamp": now_ms, "metrics": dict(metrics)}
+        )
+
+    return encode
+
+
+def fire_status(metrics: Record) -> int:
+    """The alarm bits of a fire sensor's record, from its limits; what it does not measure raises none."""
+    of = {**_UNKNOWN, **metrics}
+    return sum(1 << bit for bit, is_alarm in enumerate(_STATUS) if is_alarm(of))
 
 
 def fire_record(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
@@ -41,4 +72,46 @@ def fire_record(thing: str, index: int, now_ms: int, metrics: Mapping[str, float
     return orjson.dumps({"deviceId": thing, "idx": index, "status": fire_status(metrics), **metrics})
 
 
-ENCODERS: dict[str, Encoder] = {"platform_json": platform_json, "fire_record": fire_record}
+def frame(spec: ProductSpec) -> Encoder:
+    """The body of a telemetry frame, by the product's spec."""
+    codec, seq_mask = spec.codec, spec.seq_mask
+
+    def encode(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
+        values = {"device_id": thing, "seq": index & seq_mask, "device_timestamp": now_ms, **metrics}
+        return codec.encode("telemetry", values)
+
+    return encode
+
+
+def platform_bin(spec: ProductSpec) -> Encoder:
+    """The platform's JSON with the metrics in binary, as hex: `{"device_timestamp": ms, "data": {"bin": "…"}}`."""
+    body = frame(spec)
+
+    def encode(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
+        data = body(thing, index, now_ms, metrics).hex()
+        return orjson.dumps({"device_timestamp": now_ms, "data": {"bin": data}})
+
+    return encode
+
+
+Codec = Literal["platform_json", "fire_record", "frame", "platform_bin", "platform_rest"]
+NEED_SPEC = frozenset({"frame", "platform_bin"})
+
+
+def encoder(codec: Codec, product: str, spec: ProductSpec | None) -> Encoder:
+    """The encoder of a codec for devices of a product; ValueError when it needs a spec and there is none."""
+    if codec in NEED_SPEC and spec is None:
+        raise ValueError(f"codec '{codec}' needs the product's spec")
+    match codec:
+        case "platform_json":
+            return platform_json
+        case "fire_record":
+            return fire_record
+        case "platform_rest":
+            return platform_rest(product)
+        case "frame":
+            assert spec
+            return frame(spec)
+        case "platform_bin":
+            assert spec
+            return platform_bin(spec)

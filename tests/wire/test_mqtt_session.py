@@ -305,7 +305,7 @@ def test_what_the_server_would_not_take_is_refused_here(
     assert far.session.drain()[1:] == [Acknowledged(refused, far.now_s, reason_code)]
 
 
-@pytest.mark.parametrize("wrong", [Publish("k", "", b""), Publish("k", "a/#", b""), Publish("k", "a", b"", 2)])
+@pytest.mark.parametrize("wrong", [Publish("k", "", b""), Publish("k", "a/#", b""), Publish("k", "a", b"", 3)])
 def test_a_wrong_message_is_the_callers_mistake(wrong: Publish) -> None:
     for session in (Session(Settings("d1")), up().session):
         with pytest.raises(ValueError, match=r"topic|QoS"):

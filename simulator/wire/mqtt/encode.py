@@ -20,15 +20,20 @@ def encode(packet: p.Packet, version: p.Version = p.V5) -> bytes:
     return _WRITERS[type(packet)](packet, version)
 
 
-def publish_bytes(head: int, topic_field: bytes, packet_id: int, no_properties: bytes, payload: bytes) -> bytes:
-    """A PUBLISH without properties.
+def publish_bytes(head: int, topic_field: bytes, packet_id: int, properties: bytes, payload: bytes) -> bytes:
+    """A PUBLISH.
 
-    `head` is its first byte, `topic_field` the topic behind its length, `no_properties` what version 5
-    writes for none of them and 3.1.1 does not.
+    `head` is its first byte, `topic_field` the topic behind its length, `properties` all of them behind their
+    length (in 3.1.1, which has none, nothing at all).
     """
     identifier = packet_id.to_bytes(2, "big") if packet_id else b""
-    length = len(topic_field) + len(identifier) + len(no_properties) + len(payload)
-    return b"".join((_HEADS[head], varint(length), topic_field, identifier, no_properties, payload))
+    length = len(topic_field) + len(identifier) + len(properties) + len(payload)
+    return b"".join((_HEADS[head], varint(length), topic_field, identifier, properties, payload))
+
+
+def expiry_property(expiry_s: int) -> bytes:
+    """The properties of a PUBLISH that is worth nothing after so many seconds."""
+    return write_properties((("message_expiry_interval", expiry_s),), "PUBLISH")
 
 
 def puback_bytes(packet_id: int) -> bytes:

@@ -25,7 +25,8 @@ class Settings(NamedTuple):
     queue_max: int = 1000
     receive_maximum: int = 100
     packet_size_max: int = PACKET_SIZE_MAX
-    auto_ack: bool = True  # False: a PUBACK goes out only when `ack` is called
+    auto_ack: bool = True  # False: a PUBACK or PUBREC goes out only when `ack` is called
+    subscribe_qos: int = 1  # of all subscriptions
 
 
 class Opened(NamedTuple):
@@ -55,7 +56,7 @@ class Received(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """A message left at QoS 0, was taken at QoS 1, or was refused (a reason code of 0x80 or more)."""
+    """A message left at QoS 0, was taken at QoS 1 or 2, or was refused (a reason code of 0x80 or more)."""
 
     message: Publish
     sent_at_s: float

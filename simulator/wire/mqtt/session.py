@@ -9,10 +9,12 @@
 After any of these `take()` gives the bytes to write and `drain()` the events. `Closed` asks the owner to
 end the transport (after writing what `take()` still gives) and to call `lost()`.
 
-Rules: messages of QoS 1 are sent in the order of `publish` and kept until they are acknowledged. After a
-reconnect they go first: as duplicates with their packet ids when the server kept the session, as new ones
-when it did not, because the device still wants them delivered. Subscriptions that were sent are not
-repeated. Only the far side's bytes can end a session; wrong arguments raise ValueError.
+Rules: messages of QoS 1 and 2 are sent in the order of `publish` and kept until they are acknowledged. After
+a reconnect they go first: as duplicates with their packet ids when the server kept the session, as new ones
+when it did not, because the device still wants them delivered. At QoS 2 a PUBREC makes the message the
+server's: from then on only its PUBREL is repeated, and where the session was not kept it counts as delivered.
+Subscriptions that were sent are not repeated. Only the far side's bytes can end a session; wrong arguments
+raise ValueError.
 """
 
 from collections import deque
@@ -20,7 +22,7 @@ from collections import deque
 from simulator.messages import Publish
 from simulator.wire.mqtt import packets as p
 from simulator.wire.mqtt.decode import Decoder
-from simulator.wire.mqtt.encode import PINGREQ, encode, puback_bytes, publish_bytes
+from simulator.wire.mqtt.encode import PINGREQ, encode, expiry_property, puback_bytes, publish_bytes
 from simulator.wire.mqtt.events import (
     Acknowledged,
     Closed,
@@ -34,6 +36,8 @@ from simulator.wire.mqtt.events import (
 from simulator.wire.mqtt.fields import LENGTH_MAX, string, topic_name
 from simulator.wire.mqtt.properties import Properties
 from simulator.wire.mqtt.reasons import (
+    FAILED,
+    PACKET_ID_NOT_FOUND,
     PACKET_TOO_LARGE,
     PROTOCOL_ERROR,
     QOS_NOT_SUPPORTED,
@@ -47,20 +51,23 @@ from simulator.wire.mqtt.reasons import (
 
 FILTERS_IN_A_PACKET = 8  # AWS IoT cuts the connection for more
 FILTERS_WAITING_MAX = 1024
+HEAD_MAX = 13  # of a PUBLISH but for its topic: first byte, length, packet id, properties
 TOPICS_CACHED = 64  # a device has a handful of topics; whoever has more pays for the check again
 
 
 _DOWN, _CONNECTING, _UP, _ENDED = range(4)
 
+_new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
+
 
 class Session:
-    """The client's side of MQTT. `client_id`, `is_up` and `unfinished` may be read."""
+    """The client's side of MQTT. `client_id`, `events`, `is_up` and `unfinished` may be read."""
 
     __slots__ = (
         "_ack_out",
         "_connection",
         "_decoder",
-        "_events",
+        "_exact",
         "_heard_s",
         "_in_flight",
         "_keep_alive_s",
@@ -80,11 +87,13 @@ class Session:
         "_state",
         "_topics",
         "_unacknowledged",
+        "_unreleased",
         "_v5",
         "_waiting",
         "_window",
         "_writable",
         "client_id",
+        "events",
         "settings",
     )
 
@@ -98,13 +107,15 @@ class Session:
         self._state = _DOWN
         self._decoder = Decoder(settings.version, settings.packet_size_max)
         self._out: list[bytes] = []
-        self._events: list[Event] = []
+        self.events: list[Event] = []
         self._queue: deque[Publish] = deque()
-        self._in_flight: dict[int, tuple[Publish, float]] = {}  # packet id → message, when first written
+        self._in_flight: dict[int, Acknowledged] = {}  # packet id → what is told once the server took it
+        self._exact: dict[int, float | None] = {}  # those of QoS 2: when PUBREL was written, None before PUBREC
         self._resend: list[tuple[int, Publish, float]] = []  # in flight when the connection was lost
         self._requests: dict[int, tuple[tuple[str, ...], bool, float]] = {}  # filters, subscribe?, when
         self._waiting: list[tuple[tuple[str, ...], bool]] = []  # for the connection
-        self._unacknowledged: dict[int, None] = {}  # packet ids of the server, with auto_ack off
+        self._unacknowledged: dict[int, int] = {}  # packet ids of the server → QoS, with auto_ack off
+        self._unreleased: set[int] = set()  # packet ids of the server, given at QoS 2, until PUBREL: 65,535 at most
         self._topics: dict[str, bytes] = {}
         self._packet_id = 0
         self._connection = 0
@@ -113,7 +124,7 @@ class Session:
         self._window = settings.in_flight_max
         self._keep_alive_s = settings.keep_alive_s
         self._size_max = LENGTH_MAX
-        self._qos_max = 1
+        self._qos_max = 2
         self._retain_allowed = True
         self._started_s = self._heard_s = self._said_s = 0.0
         self._ping_s: float | None = None
@@ -127,10 +138,6 @@ class Session:
         """How many messages wait or are not acknowledged yet."""
         return len(self._queue) + len(self._in_flight) + len(self._resend)
 
-    @property
-    def has_events(self) -> bool:
-        return bool(self._events)
-
     def take(self) -> bytes:
         """The bytes to write now; empty when there are none."""
         out = self._out
@@ -142,9 +149,9 @@ class Session:
 
     def drain(self) -> list[Event]:
         """What happened since the last call."""
-        events = self._events
+        events = self.events
         if events:
-            self._events = []
+            self.events = []
         return events
 
     # --- the connection ---
@@ -156,7 +163,9 @@ class Session:
         properties: list[tuple[str, int]] = []
         will = None
         if want.will is not None:
-            will = p.Will(want.will.topic, want.will.payload, want.will.qos, want.will.retain)
+            expiry_s = want.will.expiry_s if self._v5 else None
+            said: Properties = () if expiry_s is None else (("message_expiry_interval", expiry_s),)
+            will = p.Will(want.will.topic, want.will.payload, want.will.qos, want.will.retain, said)
         if self._v5:
             if want.session_expiry_s:
                 properties.append(("session_expiry_interval", want.session_expiry_s))
@@ -187,7 +196,7 @@ class Session:
         self._ping_s = None
         self._writable = True
         if self._in_flight:
-            kept = [(packet_id, *entry) for packet_id, entry in self._in_flight.items()]
+            kept = [(packet_id, told.message, told.sent_at_s) for packet_id, told in self._in_flight.items()]
             self._resend[:0] = kept
             self._in_flight.clear()
 
@@ -203,14 +212,14 @@ class Session:
         if reason_code is not None and self._v5 and self._state == _UP:
             self._out.append(encode(p.Disconnect(reason_code)))
         self._state = _ENDED
-        self._events.append(Closed(reason))
+        self.events.append(Closed(reason))
 
     # --- out ---
 
     def publish(self, message: Publish, now_s: float) -> bool:
         """Send a message or queue it; False when the queue is full, and the message was not taken."""
-        if message.qos > 1:
-            raise ValueError(f"QoS 0 and 1 are supported, not {message.qos}")
+        if message.qos > 2:
+            raise ValueError(f"QoS is 0, 1 or 2, not {message.qos}")
         if (
             self._state == _UP
             and not self._queue
@@ -238,14 +247,14 @@ class Session:
 
     def _send(self, message: Publish, now_s: float) -> None:
         """Write a message for the first time."""
-        _, topic, payload, qos, retain = message
+        _, topic, payload, qos, retain, expiry_s = message
         field = self._topics.get(topic) or self._topic(topic)
+        properties = self._no_properties if expiry_s is None else self._properties(expiry_s)
         if (
             qos > self._qos_max
             or (retain and not self._retain_allowed)
-            or len(field) + len(payload) + 8 > self._size_max  # 8: first byte, length, packet id, properties
-        ):
-            self._refuse(message, now_s)
+            or len(field) + len(payload) + HEAD_MAX > self._size_max
+        ) and self._refused(message, now_s):
             return
         self._said_s = now_s
         if qos:
@@ -253,21 +262,33 @@ class Session:
             if packet_id in self._in_flight or packet_id in self._requests:
                 packet_id = self._free_packet_id(packet_id)
             self._packet_id = packet_id
-            self._in_flight[packet_id] = (message, now_s)
-            self._out.append(publish_bytes(0x33 if retain else 0x32, field, packet_id, self._no_properties, payload))
+            self._in_flight[packet_id] = _new(Acknowledged, (message, now_s, 0))
+            head = 0x33 if retain else 0x32
+            if qos == 2:
+                self._exact[packet_id] = None
+                head += 2
+            self._out.append(publish_bytes(head, field, packet_id, properties, payload))
         else:
-            self._out.append(publish_bytes(0x31 if retain else 0x30, field, 0, self._no_properties, payload))
-            self._events.append(Acknowledged(message, now_s, 0))
+            self._out.append(publish_bytes(0x31 if retain else 0x30, field, 0, properties, payload))
+            self.events.append(Acknowledged(message, now_s, 0))
 
-    def _refuse(self, message: Publish, now_s: float) -> None:
-        """The server said in CONNACK that it takes no such message, so it is not sent."""
-        if message.qos > self._qos_max:
+    def _properties(self, expiry_s: int | None) -> bytes:
+        """Those of a PUBLISH; 3.1.1 has none, so there a message never expires."""
+        return self._no_properties if expiry_s is None or not self._v5 else expiry_property(expiry_s)
+
+    def _refused(self, message: Publish, sent_at_s: float) -> bool:
+        """Whether the server said in CONNACK that it takes no such message, so that it is not sent."""
+        _, topic, payload, qos, retain, expiry_s = message
+        if qos > self._qos_max:
             reason_code = QOS_NOT_SUPPORTED
-        elif message.retain and not self._retain_allowed:
+        elif retain and not self._retain_allowed:
             reason_code = RETAIN_NOT_SUPPORTED
-        else:
+        elif len(publish_bytes(0, self._topic(topic), qos and 1, self._properties(expiry_s), payload)) > self._size_max:
             reason_code = PACKET_TOO_LARGE
-        self._events.append(Acknowledged(message, now_s, reason_code))
+        else:
+            return False
+        self.events.append(Acknowledged(message, sent_at_s, reason_code))
+        return True
 
     def _free_packet_id(self, packet_id: int) -> int:
         # All that hold an id are together fewer than there are ids, so this ends.
@@ -281,17 +302,24 @@ class Session:
         window, in_flight = self._window, self._in_flight
         while self._resend and self._writable and len(in_flight) < window:
             packet_id, message, sent_at_s = self._resend.pop(0)
-            head = 0x33 if message.retain else 0x32
+            told = Acknowledged(message, sent_at_s, 0)
+            if self._exact.get(packet_id) is not None:
+                self._release(packet_id, told, now_s)
+                continue
+            if self._refused(message, sent_at_s):
+                self._exact.pop(packet_id, None)
+                continue
+            head = 0x30 | message.qos << 1 | message.retain
             if packet_id:
                 head |= 8
             else:
                 packet_id = self._packet_id = self._free_packet_id(self._packet_id % 0xFFFF + 1)
+                if message.qos == 2:
+                    self._exact[packet_id] = None
+            in_flight[packet_id] = told
+            properties = self._properties(message.expiry_s)
             field = self._topic(message.topic)
-            if len(field) + len(message.payload) + 8 > self._size_max:
-                self._refuse(message, sent_at_s)
-                continue
-            in_flight[packet_id] = (message, sent_at_s)
-            self._out.append(publish_bytes(head, field, packet_id, self._no_properties, message.payload))
+            self._out.append(publish_bytes(head, field, packet_id, properties, message.payload))
             self._said_s = now_s
         queue = self._queue
         while queue and self._writable and (len(in_flight) < window or not queue[0].qos):
@@ -308,7 +336,7 @@ class Session:
             self._pump(now_s)
 
     def subscribe(self, filters: tuple[str, ...], now_s: float) -> None:
-        """Subscribe at QoS 1, now or when the connection is up."""
+        """Subscribe at the QoS of the settings, or the server's best; now or when the connection is up."""
         self._request(filters, True, now_s)
 
     def unsubscribe(self, filters: tuple[str, ...], now_s: float) -> None:
@@ -335,20 +363,27 @@ class Session:
             self._requests[packet_id] = (filters, subscribe, now_s)
             packet: p.Packet
             if subscribe:
-                packet = p.Subscribe(packet_id, tuple(p.Subscription(name) for name in filters))
+                qos = min(self.settings.subscribe_qos, self._qos_max)
+                packet = p.Subscribe(packet_id, tuple(p.Subscription(name, qos) for name in filters))
             else:
                 packet = p.Unsubscribe(packet_id, filters)
             self._out.append(encode(packet, self.settings.version))
             self._said_s = now_s
 
     def ack(self, ack_token: int) -> bool:
-        """PUBACK for a `Received`; False when its connection is gone, so that it will come again."""
+        """PUBACK or PUBREC for a `Received`; False when its connection is gone, so that it will come again."""
         packet_id = ack_token & 0xFFFF
         if ack_token >> 16 != self._connection or packet_id not in self._unacknowledged:
             return False
-        del self._unacknowledged[packet_id]
-        self._out.append(puback_bytes(packet_id))
+        self._acknowledge(packet_id, self._unacknowledged.pop(packet_id))
         return True
+
+    def _acknowledge(self, packet_id: int, qos: int) -> None:
+        if qos == 1:
+            self._out.append(puback_bytes(packet_id))
+        else:
+            self._unreleased.add(packet_id)
+            self._out.append(encode(p.Pubrec(packet_id), self.settings.version))
 
     # --- in ---
 
@@ -356,7 +391,7 @@ class Session:
         """Bytes came."""
         self._heard_s = now_s
         decoder = self._decoder
-        if self._state == _UP and not decoder.kept:
+        if self._state == _UP and not decoder.kept and not self._exact:
             data = self._receive_pubacks(data, now_s)
             if not data:
                 return
@@ -378,7 +413,7 @@ class Session:
         """The hot path: PUBACKs without properties at the front of a chunk; gives what is left."""
         at = 0
         size = len(data)
-        in_flight, events = self._in_flight, self._events
+        in_flight, events = self._in_flight, self.events
         while size - at >= 4 and data[at] == 0x40:
             length = data[at + 1]
             if length == 2:
@@ -387,9 +422,9 @@ class Session:
                 reason_code = data[at + 4]
             else:
                 break
-            entry = in_flight.pop(data[at + 2] << 8 | data[at + 3], None)
-            if entry is not None:
-                events.append(Acknowledged(entry[0], entry[1], reason_code))
+            told = in_flight.pop(data[at + 2] << 8 | data[at + 3], None)
+            if told is not None:
+                events.append(told._replace(reason_code=reason_code) if reason_code else told)
             at += length + 2
         if at and (self._queue or self._resend):
             self._pump(now_s)
@@ -406,10 +441,22 @@ class Session:
             case p.Publish():
                 self._received(packet)
             case p.Puback(packet_id, reason_code):
-                entry = self._in_flight.pop(packet_id, None)
-                if entry is not None:
-                    self._events.append(Acknowledged(entry[0], entry[1], reason_code))
-                    self._pump(now_s)
+                if packet_id in self._exact:
+                    self._close("the server sent a PUBACK for a message of QoS 2", PROTOCOL_ERROR)
+                else:
+                    self._done(packet_id, reason_code, now_s)
+            case p.Pubrec(packet_id, reason_code):
+                self._pubrec(packet_id, reason_code, now_s)
+            case p.Pubcomp(packet_id, reason_code):
+                if packet_id in self._in_flight and self._exact.get(packet_id) is None:
+                    self._close("the server sent a PUBCOMP for a message that it has not received", PROTOCOL_ERROR)
+                else:  # one that it does not know any more is one that it has done
+                    self._done(packet_id, 0 if reason_code == PACKET_ID_NOT_FOUND else reason_code, now_s)
+            case p.Pubrel(packet_id):
+                known = packet_id in self._unreleased
+                self._unreleased.discard(packet_id)
+                unknown = PACKET_ID_NOT_FOUND if self._v5 and not known else 0
+                self._out.append(encode(p.Pubcomp(packet_id, unknown), self.settings.version))
             case p.Suback(packet_id, reason_codes):
                 self._answered(packet_id, reason_codes, True)
             case p.Unsuback(packet_id, reason_codes):
@@ -421,6 +468,35 @@ class Session:
             case _:
                 name = type(packet).__name__.upper()
                 self._close(f"the server sent {name}, which no client of ours expects", PROTOCOL_ERROR)
+
+    def _done(self, packet_id: int, reason_code: int, now_s: float) -> None:
+        """The server has answered a message for the last time."""
+        self._exact.pop(packet_id, None)
+        told = self._in_flight.pop(packet_id, None)
+        if told is not None:
+            self.events.append(told._replace(reason_code=reason_code))
+            self._pump(now_s)
+
+    def _pubrec(self, packet_id: int, reason_code: int, now_s: float) -> None:
+        told = self._in_flight.get(packet_id)
+        if told is None:  # of an earlier life: it wants its answer just the same
+            unknown = PACKET_ID_NOT_FOUND if self._v5 else 0
+            if reason_code < FAILED:
+                self._out.append(encode(p.Pubrel(packet_id, unknown), self.settings.version))
+        elif packet_id not in self._exact:
+            self._close("the server sent a PUBREC for a message of QoS 1", PROTOCOL_ERROR)
+        elif reason_code >= FAILED:
+            self._done(packet_id, reason_code, now_s)
+        else:
+            del self._in_flight[packet_id]  # to its end: PUBRELs are repeated in the order of their PUBRECs
+            self._release(packet_id, told, now_s)
+
+    def _release(self, packet_id: int, told: Acknowledged, now_s: float) -> None:
+        """The server has the message: say that its packet id may be used again."""
+        self._in_flight[packet_id] = told
+        self._exact[packet_id] = now_s
+        self._said_s = now_s
+        self._out.append(encode(p.Pubrel(packet_id), self.settings.version))
 
     def _connack(self, packet: p.Connack, now_s: float) -> None:
         want = self.settings
@@ -436,40 +512,58 @@ class Session:
         self._window = min(want.in_flight_max, number("receive_maximum", 0xFFFF))
         self._keep_alive_s = number("server_keep_alive", want.keep_alive_s)
         self._size_max = number("maximum_packet_size", LENGTH_MAX)
-        self._qos_max = number("maximum_qos", 1)
+        self._qos_max = number("maximum_qos", 2)
         self._retain_allowed = number("retain_available", 1) == 1
         self.client_id = str(said.get("assigned_client_identifier", self.client_id))
         self._resumable = number("session_expiry_interval", want.session_expiry_s) > 0
         self._state = _UP
         self._started_s = now_s
-        self._events.append(Opened(packet.session_present, self.client_id, packet.properties))
+        self.events.append(Opened(packet.session_present, self.client_id, packet.properties))
         if not packet.session_present:
-            self._resend = [(0, message, sent_at_s) for _, message, sent_at_s in self._resend]
+            self._start_anew()
         self._send_requests(now_s)
         self._pump(now_s)
 
+    def _start_anew(self) -> None:
+        """The server knows nothing of the packet ids of the connection before."""
+        again: list[tuple[int, Publish, float]] = []
+        for packet_id, message, sent_at_s in self._resend:
+            if self._exact.get(packet_id) is None:
+                again.append((0, message, sent_at_s))
+            else:
+                self.events.append(Acknowledged(message, sent_at_s, 0))
+        self._resend = again
+        self._exact.clear()
+        self._unreleased.clear()
+
     def _received(self, packet: p.Publish) -> None:
         topic, payload, qos, retain, dup, packet_id, properties = packet
-        if qos == 2:
-            self._close("the server sent a PUBLISH at QoS 2, which was not subscribed to", QOS_NOT_SUPPORTED)
-            return
+        if qos > 1:
+            if self.settings.subscribe_qos < 2:
+                self._close("the server sent a PUBLISH at QoS 2, which was not subscribed to", QOS_NOT_SUPPORTED)
+                return
+            if packet_id in self._unacknowledged:
+                return
+            if packet_id in self._unreleased:  # it was given already, and only the PUBREC was lost
+                self._acknowledge(packet_id, qos)
+                return
         if not topic or (properties and any(name == "topic_alias" for name, _ in properties)):
             self._close("the server used a topic alias, though none is allowed", TOPIC_ALIAS_INVALID)
             return
         ack_token = 0
         if qos:
             if self.settings.auto_ack:
-                self._out.append(puback_bytes(packet_id))
+                self._acknowledge(packet_id, qos)
             else:
                 ack_token = self._connection << 16 | packet_id
-                self._unacknowledged[packet_id] = None
+                self._unacknowledged[packet_id] = qos
                 if self._v5 and len(self._unacknowledged) > self.settings.receive_maximum:
                     self._close(
                         f"the server sent more than {self.settings.receive_maximum} messages unacknowledged",
                         RECEIVE_MAXIMUM_EXCEEDED,
                     )
                     return
-        self._events.append(Received(topic, payload, qos, retain, dup, ack_token, properties))
+        self.events.append(Received(topic, payload, qos, retain, dup, ack_token, properties))
 
     def _answered(self, packet_id: int, reason_codes: tuple[int, ...], subscribe: bool) -> None:
         filters, asked_subscribe, _ = self._requests.pop(packet_id, ((), subscribe, 0.0))
@@ -480,7 +574,7 @@ class Session:
             self._close(f"the server sent a {name} that answers nothing we asked", PROTOCOL_ERROR)
             return
         made = Subscribed if subscribe else Unsubscribed
-        self._events.extend(made(*pair) for pair in zip(filters, reason_codes, strict=True))
+        self.events.extend(made(*pair) for pair in zip(filters, reason_codes, strict=True))
 
     # --- time ---
 
@@ -495,9 +589,12 @@ class Session:
             return
         if self._in_flight:
             # The oldest is the first; what was sent again counts from the reconnect on.
-            _, sent_at_s = next(iter(self._in_flight.values()))
-            if now_s - max(sent_at_s, self._started_s) >= limit_s:
-                self._close(f"no PUBACK within {limit_s:g} s")
+            packet_id, told = next(iter(self._in_flight.items()))
+            released_s = self._exact.get(packet_id)
+            since_s = told.sent_at_s if released_s is None else released_s
+            if now_s - max(since_s, self._started_s) >= limit_s:
+                awaited = "PUBACK" if packet_id not in self._exact else "PUBREC" if released_s is None else "PUBCOMP"
+                self._close(f"no {awaited} within {limit_s:g} s")
                 return
         if self._requests:
             _, subscribe, asked_s = next(iter(self._requests.values()))
