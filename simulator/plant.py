@@ -6,6 +6,7 @@ asked for, so a hold (a part that hangs) always takes effect at the next step.
 """
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _MEASURE_CHANNEL = 500_000
 class Sensors:
     """What stands between values and readings: noise, resolution and range, for all signals in one go."""
 
-    __slots__ = ("_deviation", "_keys", "_noisy", "_ranges", "_steps")
+    __slots__ = ("_deviation", "_keys", "_noisy", "_parts", "_ranges", "_wholes")
 
     def __init__(self, signals: Mapping[str, Signal], keys: Keys) -> None:
         channels = [(i, s.noise) for i, s in enumerate(signals.values()) if s.noise]
@@ -27,8 +28,10 @@ class Sensors:
         self._deviation = np.array([noise for _, noise in channels])
         salted = [seeds.salted(keys, _MEASURE_CHANNEL + i) for i in self._noisy]
         self._keys = np.stack(salted, axis=1) if salted else np.zeros((len(keys), 0), dtype=np.uint64)
-        # Dividing by a whole number of steps gives the shortest decimal (88.3); multiplying by 0.1 does not.
-        self._steps = np.array([1.0 / s.resolution for s in signals.values()])
+        # A resolution as a fraction of whole numbers gives the shortest decimal (88.3); multiplying by 0.1 does not.
+        resolutions = [Fraction(str(s.resolution)) for s in signals.values()]
+        self._wholes = np.array([float(r.numerator) for r in resolutions])
+        self._parts = np.array([float(r.denominator) for r in resolutions])
         everything = Range(-np.inf, np.inf)
         self._ranges = [
             np.array(ends) for ends in zip(*(s.sensor or everything for s in signals.values()), strict=True)
@@ -38,17 +41,19 @@ class Sensors:
         """Turn values (a row a device, a column a signal) into readings, in place."""
         if self._noisy:
             values[:, self._noisy] += self._deviation * seeds.normal(self._keys, step)
-        values *= self._steps
+        values *= self._parts / self._wholes
         np.rint(values, out=values)
-        values /= self._steps
+        values *= self._wholes
+        values /= self._parts
         np.clip(values, *self._ranges, out=values)
+        values += 0.0  # -0.0 becomes 0.0: which of the two a clip at 0 gives is the machine's choice.
 
 
 class Plant:
     """Columns of signals, one row a device."""
 
     __slots__ = (
-        "_held", "_measure", "_measured", "_measured_step", "_next_ms", "columns",
+        "_held", "_measure", "_measured", "_measured_step", "_moves", "_next_ms", "columns",
         "keys", "limits", "names", "signals", "speed", "start_ms", "step", "step_s",
     )  # fmt: skip
 
@@ -69,9 +74,12 @@ class Plant:
         self._next_ms = self._due_ms(1)
         self._held: dict[str, Floats] = {}
         self.columns: dict[str, Floats] = {}
-        for channel, (name, signal) in enumerate(self.signals.items()):
-            first = signal.start(Draw(keys, channel, 0))
+        self._moves = [(name, s, Draw(keys, channel, 0)) for channel, (name, s) in enumerate(self.signals.items())]
+        for name, signal, draw in self._moves:
+            first = signal.start(draw)
             self.columns[name] = np.ascontiguousarray(np.broadcast_to(first, keys.shape), dtype=np.float64)
+        for name, signal in self.signals.items():
+            self.columns[name] = signal.settle(self.columns[name], self.columns)
         self.limits = {name: s.limit for name, s in self.signals.items() if s.limit}
         self._measure = Sensors(self.signals, keys)
         self._measured: Floats = np.zeros((len(keys), len(self.names)))
@@ -86,11 +94,12 @@ class Plant:
             self._advance_one()
 
     def _advance_one(self) -> None:
-        index, at_s = self.step + 1, self.step * self.step_s
-        columns = self.columns
-        for channel, (name, signal) in enumerate(self.signals.items()):
-            new = signal.advance(columns[name], columns, at_s, self.step_s, Draw(self.keys, channel, index))
-            held = self._held.get(name)
+        index, at_s, dt_s = self.step + 1, self.step * self.step_s, self.step_s
+        columns, all_held = self.columns, self._held
+        for name, signal, draw in self._moves:
+            draw.step = index
+            new = signal.advance(columns[name], columns, at_s, dt_s, draw)
+            held = all_held.get(name) if all_held else None
             columns[name] = new if held is None else np.where(np.isnan(held), new, held)
         self.step = index
         self._next_ms = self._due_ms(index + 1)

@@ -42,6 +42,12 @@ def words(keys: Keys, index: int) -> Keys:
     return _mix(keys + np.uint64(index * _GOLDEN & _MASK))
 
 
+def ahead(keys: Keys, index: int, count: int) -> Keys:
+    """The keys at `index`, `index + 1`, …, a row each, as if each were asked for by its index."""
+    first = index * _GOLDEN & _MASK
+    return keys + (np.arange(count, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(first))[:, None]
+
+
 def uniform(keys: Keys, index: int) -> Floats:
     """Numbers in [0, 1), one for each key."""
     return (words(keys, index) >> np.uint64(11)).astype(np.float64) * _UNIT

@@ -10,30 +10,61 @@ Rules: only + - * / and comparisons (no exp, sin or log: their last bits differ 
 may be of any length, so use the implicit form `x' = (x + a·dt) / (1 + b·dt)` for anything that decays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from simulator import seeds
 from simulator.schema import Strict
 from simulator.seeds import Floats, Keys
 
+_AHEAD = 2048  # random numbers are made for many steps at once where there are few devices: a call costs the most
 
-class Draw(NamedTuple):
-    """Noise for one signal at one step: `keys` of the devices, the signal's channel, which step."""
 
-    keys: Keys
-    channel: int
-    step: int
+class Draw:
+    """Noise for one signal at one step: `keys` of the devices, the signal's channel, which step.
+
+    It remembers what it made, which is only quicker: a number depends on key, channel, salt and step alone.
+    """
+
+    __slots__ = ("_ahead", "_fixed", "channel", "keys", "step")
+
+    def __init__(self, keys: Keys, channel: int, step: int) -> None:
+        self.keys, self.channel, self.step = keys, channel, step
+        self._fixed: dict[int, Floats] = {}
+        self._ahead: dict[int, tuple[int, Floats]] = {}
 
     def normal(self) -> Floats:
         """Fresh noise of this step, mean 0 and standard deviation 1."""
-        return seeds.normal(seeds.salted(self.keys, self.channel), self.step)
+        return self._fresh(seeds.normal, 0)
+
+    def uniform(self, salt: int = 0) -> Floats:
+        """A fresh number in [0, 1) at this step; another one for each salt."""
+        return self._fresh(seeds.uniform, salt + 1)
 
     def fixed(self, salt: int = 0) -> Floats:
         """A number in [0, 1) that a device keeps for life."""
-        return seeds.uniform(seeds.salted(self.keys, self.channel + 1_000_003 * (salt + 1)), 0)
+        found = self._fixed.get(salt)
+        if found is None:
+            found = self._fixed[salt] = seeds.uniform(self._salted(salt + 1), 0)
+        return found
+
+    def _salted(self, salt: int) -> Keys:
+        return seeds.salted(self.keys, self.channel + 1_000_003 * salt)
+
+    def _fresh(self, kind: Callable[[Keys, int], Floats], salt: int) -> Floats:
+        first, made = self._ahead.get(salt, (0, _NOTHING))
+        if not first <= self.step < first + len(made):
+            steps = max(1, _AHEAD // max(1, len(self.keys)))
+            first, made = self.step, kind(seeds.ahead(self._salted(salt), self.step, steps), 0)
+            self._ahead[salt] = first, made
+        row: Floats = made[self.step - first]
+        return row
+
+
+_NOTHING: Floats = np.zeros((0, 0))
 
 
 class Range(NamedTuple):
@@ -66,6 +97,10 @@ class Signal(Strict):
     def start(self, draw: Draw) -> Floats:
         """The first value of each device."""
         raise NotImplementedError
+
+    def settle(self, value: Floats, of: Mapping[str, Floats]) -> Floats:
+        """The first value again, now that the other signals have theirs: what follows them begins in balance."""
+        return value
 
     def advance(self, value: Floats, of: Mapping[str, Floats], at_s: float, dt_s: float, draw: Draw) -> Floats:
         """The value `dt_s` after `at_s` (seconds of simulated time since the start)."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from simulator.seeds import Floats
 from simulator.signals import Draw, Range, Signal
@@ -19,6 +19,17 @@ class Accumulate(Signal):
     gain: float = Field(0.0, description="Change a second for each unit of that signal.")
     per_s: float = Field(0.0, description="Change a second by itself.")
     bounds: Range | None = Field(None, description="[low, high] where the value stops.")
+
+    @model_validator(mode="after")
+    def _inside(self) -> "Accumulate":
+        low, high = self.start_range
+        if low > high:
+            raise ValueError(f"'start_range' must rise from low to high, is [{low:g}, {high:g}]")
+        if self.bounds and not self.bounds.low <= low <= high <= self.bounds.high:
+            raise ValueError(
+                f"'bounds' [{self.bounds.low:g}, {self.bounds.high:g}] must hold 'start_range' [{low:g}, {high:g}]"
+            )
+        return self
 
     def inputs(self) -> tuple[str, ...]:
         return (self.of,) if self.of else ()

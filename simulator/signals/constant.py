@@ -21,4 +21,4 @@ class Constant(Signal):
         return np.asarray(self.value + self.spread * (2.0 * draw.fixed() - 1.0))
 
     def advance(self, value: Floats, of: Mapping[str, Floats], at_s: float, dt_s: float, draw: Draw) -> Floats:
-        return value
+        return self.start(draw)  # not `value`: a part that hung comes back to its own

@@ -23,8 +23,11 @@ class Product(Signal):
     def start(self, draw: Draw) -> Floats:
         return np.zeros(len(draw.keys))
 
-    def advance(self, value: Floats, of: Mapping[str, Floats], at_s: float, dt_s: float, draw: Draw) -> Floats:
+    def settle(self, value: Floats, of: Mapping[str, Floats]) -> Floats:
         result = np.full(len(value), self.scale)
         for name in self.of:
             result = result * of[name]
         return result
+
+    def advance(self, value: Floats, of: Mapping[str, Floats], at_s: float, dt_s: float, draw: Draw) -> Floats:
+        return self.settle(value, of)
