@@ -5,44 +5,70 @@ the device says and does. It sleeps nowhere, reads no clock and touches no socke
 live, and with a virtual clock a day in seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulator import seeds
 from simulator.behaviours import NEVER_MS, Behaviour, Outputs
 from simulator.faults import Active, Fault
-from simulator.messages import Booted, Connected, Disconnected, Input, Note, PowerCycle, Subscribe
+from simulator.messages import Booted, Connected, Disconnected, Input, Note, PowerCycle, Publish, Subscribe, Told
 from simulator.plant import Plant
+from simulator.signals import Range
+from simulator.wire.spec import ProductSpec
+
+NO_HUB = "nohub"  # stands for the hub of a device that has none
+_NONE: frozenset[str] = frozenset()  # shared: an empty set is as big as a duty
 
 
 class Device:
     """One thing of the fleet."""
 
     __slots__ = (
-        "_bad", "_env", "_seed", "duties", "faults", "flash", "online", "package", "plant",
-        "powered", "profile", "public_key", "row", "thing", "version", "wake_at_ms",
+        "_bad", "_env", "_held", "_seed", "children", "duties", "faults", "flash", "hub", "online", "package",
+        "plant", "powered", "product", "profile", "public_key", "row", "said_ms", "spec", "thing", "version",
+        "wake_at_ms",
     )  # fmt: skip
 
     def __init__(
         self, thing: str, profile: str, package: str, version: str, behaviours: list[Behaviour],
         plant: Plant, row: int, seed: int, env: str, public_key: bytes,
+        product: str = "", hub: str = NO_HUB, children: "Sequence[Device]" = (), spec: ProductSpec | None = None,
     ) -> None:  # fmt: skip
+        """`hub` is the device that it speaks through: itself when it is a hub, with its `children`."""
         self.thing, self.profile, self.package, self.version = thing, profile, package, version
         self.plant, self.row = plant, row
         self.public_key = public_key
+        self.product, self.hub, self.children = product or package, hub, children
+        self.spec = spec
         self.flash: dict[str, Any] = {"version": version}
         self.duties = [behaviour.duty() for behaviour in behaviours]
         self.faults: list[Active] = []
         self.online = False
         self.powered = True
         self.wake_at_ms = NEVER_MS
+        self.said_ms = 0
         self._seed, self._env = seed, env
-        self._bad: set[str] = set()
+        self._bad = _NONE  # of its signals are out of range
+        self._held = _NONE  # of its parts are held by a fault
 
     # What its duties and faults may use (behaviours.Body)
 
+    @property
+    def limits(self) -> Mapping[str, Range]:
+        return self.plant.limits
+
     def topic(self, template: str) -> str:
-        return template.replace("{env}", self._env).replace("{thing}", self.thing)
+        if self.hub != NO_HUB:  # A profile that names no hub is right behind one, too.
+            template = template.replace(f"/{NO_HUB}/", "/{hub}/")
+        return template.replace("{env}", self._env).replace("{hub}", self.hub).replace("{thing}", self.thing)
+
+    def envelope(self, now_ms: int) -> dict[str, Any]:
+        if self.hub == NO_HUB:
+            return {}
+        if self.hub != self.thing:
+            return {"hub_timestamp": now_ms}
+        nodes = [{"device_id": c.thing, "role": "EndDevice", "parent": self.thing} for c in self.children if c.online]
+        return {"hub_timestamp": now_ms, "nodes": nodes}
 
     def draw(self, *names: str | int) -> float:
         return seeds.fraction(self._seed, self.thing, *names)
@@ -51,7 +77,21 @@ class Device:
         return dict(zip(self.plant.names, self.plant.reading(self.row, now_ms), strict=True))
 
     def hold(self, part: str, value: float | None, now_ms: int) -> None:
-        self.plant.hold(self.row, part, value, now_ms)
+        self._held = self._held | {part} if value is not None else self._held - {part}
+        self.plant.hold(self.row, part, self._set_to(part) if value is None else value, now_ms)
+
+    def set_part(self, part: str, value: float | None, now_ms: int) -> None:
+        self.flash["parts"] = {**self.flash.get("parts", {}), part: value}
+        if part not in self._held:
+            self.plant.hold(self.row, part, value, now_ms)
+
+    def _set_to(self, part: str) -> float | None:
+        value: float | None = self.flash.get("parts", {}).get(part)
+        return value
+
+    def tell(self, what: str, value: Any, now_ms: int) -> Outputs:
+        said = Told(what, value)
+        return [output for duty in self.duties for output in duty.receive(self, said, now_ms)]
 
     def restart_part(self, part: str, now_ms: int) -> None:
         for fault in self.faults:
@@ -63,7 +103,7 @@ class Device:
             value = reading[name]
             if (bad := not low <= value <= high) == (name in self._bad):
                 continue
-            (self._bad.add if bad else self._bad.discard)(name)
+            self._bad = self._bad | {name} if bad else self._bad - {name}
             limit = high if value > low else low
             notes.append(
                 Note(
@@ -83,9 +123,15 @@ class Device:
                 fault.step(self, now_ms)
         if self.powered:
             for duty in self.duties:
-                if duty.wake_at_ms <= now_ms:
-                    said += duty.step(self, now_ms)
+                if duty.wake_at_ms <= now_ms and (outputs := duty.step(self, now_ms)):
+                    said += outputs
+                    if type(outputs[-1]) is Publish:  # Now, because a duty after this one may want to know.
+                        self.said_ms = now_ms
         return self._settle(said)
+
+    def filters(self) -> tuple[str, ...]:
+        """What its duties want to hear."""
+        return tuple(dict.fromkeys(f for duty in self.duties for f in duty.filters(self)))
 
     def receive(self, said: Input, now_ms: int) -> Outputs:
         """Hear something; while the power is off only its return is heard."""
@@ -97,11 +143,14 @@ class Device:
                 return []
             case Connected():
                 self.online = True
-                answers.append(Subscribe(tuple(f for duty in self.duties for f in duty.filters(self))))
+                if filters := self.filters():
+                    answers.append(Subscribe(filters))
             case Disconnected():
                 self.online = False
         for duty in self.duties:
             answers += duty.receive(self, said, now_ms)
+        if answers and type(answers[-1]) is Publish:
+            self.said_ms = now_ms
         return self._settle(answers)
 
     def inject(self, fault: Fault, now_ms: int) -> Outputs:
@@ -123,8 +172,9 @@ class Device:
             if over:
                 self.faults = [fault for fault in self.faults if not fault.over]
                 said += [Note("fault_cleared", {"fault": fault.kind}) for fault in over]
-        if any(type(output) is PowerCycle for output in said):
-            self.powered = self.online = False
+        for output in said:
+            if type(output) is PowerCycle:
+                self.powered = self.online = False
         wake_at_ms = NEVER_MS
         if self.powered:
             for duty in self.duties:

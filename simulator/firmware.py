@@ -9,10 +9,12 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
+from simulator.errors import UsageError
 from simulator.folders import folder
 from simulator.profiles import VERSION
 from simulator.schema import Strict, YamlProblems, load_marked
@@ -60,7 +62,7 @@ def build(release: Firmware, package: str, key: Ed25519PrivateKey) -> Image:
     """The signed image of one package."""
     head = f"fleetsim firmware {package} {release.version}\n{release.notes}\n".encode()
     size = release.size_kib * 1024
-    body = head + hashlib.shake_128(head).digest(size - len(head) % size)
+    body = (head + hashlib.shake_128(head).digest(size))[:size]
     sha256 = hashlib.sha256(body).hexdigest()
     signature = key.sign(signed_bytes(package, release.version, len(body), sha256))
     return Image(package, release.version, release.notes, body, sha256, base64.b64encode(signature).decode())
@@ -69,10 +71,13 @@ def build(release: Firmware, package: str, key: Ed25519PrivateKey) -> Image:
 def signing_key(path: Path) -> Ed25519PrivateKey:
     """The manufacturer's key in a PEM file, made there (readable by its owner only) when there is none yet."""
     if path.exists():
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise TypeError(f"{path} holds no Ed25519 key")
-        return key
+        try:
+            found = serialization.load_pem_private_key(path.read_bytes(), None)
+        except (TypeError, ValueError, UnsupportedAlgorithm):
+            found = None
+        if not isinstance(found, Ed25519PrivateKey):
+            raise UsageError(f"{path} holds no Ed25519 key; remove it, and a new one is made")
+        return found
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.touch(mode=0o600)

@@ -1,10 +1,15 @@
-"""The fleet: every device of a scenario, built from profiles and a seed. Pure; runtimes drive it."""
+"""The fleet: every device of a scenario, built from profiles and a seed. Pure; runtimes drive it.
+
+A hub's children are devices of their own physics, but not of the runtime: they live inside their hub.
+"""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from simulator import seeds
+from simulator.behaviours import Behaviour
 from simulator.checks import DeviceFact
 from simulator.device import Device
 from simulator.plant import Plant
@@ -14,7 +19,7 @@ Member = tuple[str, str, str | None]  # (thing, profile, firmware; None: the pro
 
 
 class Fleet:
-    """Devices by index and by name; the devices of a profile share a plant."""
+    """Devices by index and by name; the devices of a profile, children too, share a plant."""
 
     __slots__ = ("by_thing", "devices", "faulted", "profiles")
 
@@ -31,27 +36,45 @@ class Fleet:
     ) -> None:
         """`start_ms` is when the physics starts; `public_key` (32 bytes) is the manufacturer's."""
         self.profiles = dict(profiles)
+        families = [(member, profiles[member[1]].children(member[0])) for member in things]
+        everyone = [(thing, name) for thing, name, _ in things] + [child for _, family in families for child in family]
         plants: dict[str, Plant] = {}
         rows: dict[str, int] = {}
         for name, profile in profiles.items():
-            keys = np.array([seeds.key(seed, thing) for thing, of, _ in things if of == name], dtype=np.uint64)
+            of = [thing for thing, whose in everyone if whose == name]
+            rows |= {thing: row for row, thing in enumerate(of)}
+            keys = np.array([seeds.key(seed, thing) for thing in of], dtype=np.uint64)
             plants[name] = Plant(profile.signals, keys, start_ms, physics_speed, profile.step_s)
-        self.devices: list[Device] = []
-        for thing, name, firmware in things:
-            profile, row = profiles[name], rows.get(name, 0)
-            rows[name] = row + 1
-            self.devices.append(
-                Device(
-                    thing, name, profile.software, firmware or profile.firmware, profile.behaviours,
-                    plants[name], row, seed, env, public_key,
-                )
+
+        def device(thing: str, name: str, firmware: str | None, behaviours: list[Behaviour], **more: Any) -> Device:
+            profile = profiles[name]
+            return Device(
+                thing, name, profile.software, firmware or profile.firmware, behaviours,
+                plants[name], rows[thing], seed, env, public_key, profile.thing_type, spec=profile.payload, **more,
             )  # fmt: skip
+
+        self.devices: list[Device] = []
+        for (hub, name, firmware), family in families:
+            children = [
+                device(thing, of, None, [b for b in profiles[of].behaviours if b.through_hub], hub=hub)
+                for thing, of in family
+            ]
+            more = {"hub": hub, "children": children} if children else {}
+            self.devices.append(device(hub, name, firmware, profiles[name].behaviours, **more))
         self.by_thing = {device.thing: index for index, device in enumerate(self.devices)}
         self.faulted: set[str] = set()
 
     def facts(self) -> list[DeviceFact]:
         """What the checks may know of the devices."""
         return [
-            DeviceFact(d.thing, d.profile, d.package, d.version, d.online, d.thing in self.faulted)
+            DeviceFact(
+                d.thing,
+                d.profile,
+                d.package,
+                d.version,
+                d.online,
+                d.thing in self.faulted,
+                self.profiles[d.profile].managed,
+            )
             for d in self.devices
         ]

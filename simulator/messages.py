@@ -17,10 +17,11 @@ class Publish(NamedTuple):
     payload: bytes
     qos: int = 1
     retain: bool = False
+    expiry_s: int | None = None  # after so long without a receiver the broker may forget it; None: never
 
 
 class Subscribe(NamedTuple):
-    """Hear these topic filters from now on, at QoS 1."""
+    """Hear these topic filters from now on."""
 
     filters: tuple[str, ...]
 
@@ -34,6 +35,18 @@ class Download(NamedTuple):
     size_max: int = 64 * 1024 * 1024
 
 
+class Upload(NamedTuple):
+    """PUT a part of a file to `url`: `size` bytes from `offset` on of what `seed` gives (wire.content)."""
+
+    token: str
+    url: str
+    part: int  # from 1
+    seed: int
+    content_type: str
+    offset: int
+    size: int
+
+
 class PowerCycle(NamedTuple):
     """Cut the connection without a DISCONNECT and come back after `off_ms`."""
 
@@ -45,9 +58,16 @@ class Note(NamedTuple):
 
     kind: str
     detail: Mapping[str, Any]
+    thing: str = ""  # whose it is, when not the device's own: a hub's child
 
 
-Output = Publish | Subscribe | Download | PowerCycle | Note
+class Dropped(NamedTuple):
+    """There was no room to keep this message until it could be said."""
+
+    message: Publish
+
+
+Output = Publish | Subscribe | Download | Upload | PowerCycle | Note | Dropped
 
 
 class Connected(NamedTuple):
@@ -84,8 +104,25 @@ class DownloadEnded(NamedTuple):
     error: str
 
 
+class UploadEnded(NamedTuple):
+    """The PUT of a part is over: `status` as of a download; `etag` is what the store calls the part."""
+
+    token: str
+    part: int
+    status: int
+    etag: str
+    error: str
+
+
+class Told(NamedTuple):
+    """One duty of the device tells the others: `what` is `kind.key`, such as telemetry.every_s or upload.log."""
+
+    what: str
+    value: Any = None
+
+
 class Booted(NamedTuple):
     """Power is back: what was in memory is gone, `flash` is not."""
 
 
-Input = Booted | Connected | Disconnected | Received | Chunk | DownloadEnded
+Input = Booted | Connected | Disconnected | Received | Chunk | DownloadEnded | UploadEnded | Told

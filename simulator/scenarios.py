@@ -3,6 +3,7 @@
 Everything that can be wrong in a scenario and its profiles is found here, before anything starts.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from simulator import profiles
+from simulator.behaviours import Channel
 from simulator.checks import Check
 from simulator.errors import UsageError
 from simulator.fleet import Fleet, Member
@@ -21,6 +23,7 @@ from simulator.steps.connect import Connect
 from simulator.steps.inject import Inject
 
 FLEET_MAX = 100_000
+_THING = r"[a-zA-Z0-9:_-]{1,128}"
 
 
 class Group(Strict):
@@ -33,6 +36,22 @@ class Group(Strict):
         description="Names of the things: {n} counts over all groups with the same name, {profile} is the profile's.",
     )  # fmt: skip
     firmware: str | None = Field(None, pattern=VERSION, description="Installed version; absent: the profile's.")
+    channel: Channel | None = Field(None, description="mqtt, tcp or rest; absent: the profile's.")
+
+    @property
+    def variant_name(self) -> str:
+        """What the profile is called on the group's channel."""
+        return f"{self.profile}-over-{self.channel}" if self.channel else self.profile
+
+    def variant(self) -> Profile:
+        """The profile on the group's channel; UsageError or YamlProblems when there is no such profile."""
+        found = profiles.profile(self.profile)
+        return found.over(self.channel or found.channel, self.variant_name)
+
+    @property
+    def pattern(self) -> str:
+        """The name with the profile's filled in."""
+        return self.name.replace("{profile}", self.profile)
 
 
 class Sandbox(Strict):
@@ -58,17 +77,21 @@ class Scenario(Strict):
         """(thing, profile, firmware) of every device, in order."""
         totals: dict[str, int] = {}
         for group in self.fleet:
-            pattern = group.name.replace("{profile}", group.profile)
-            totals[pattern] = totals.get(pattern, 0) + group.count
+            totals[group.pattern] = totals.get(group.pattern, 0) + group.count
         counted: dict[str, int] = {}
         found: list[Member] = []
         for group in self.fleet:
-            pattern = group.name.replace("{profile}", group.profile)
-            width = max(3, len(str(totals[pattern])))
+            pattern = group.pattern
+            width, of = max(3, len(str(totals[pattern]))), group.variant_name
             for _ in range(group.count):
                 counted[pattern] = counted.get(pattern, 0) + 1
-                found.append((pattern.replace("{n}", f"{counted[pattern]:0{width}}"), group.profile, group.firmware))
+                thing = pattern.replace("{n}", f"{counted[pattern]:0{width}}")
+                found.append((thing, of, group.firmware))
         return found
+
+    def children(self, profiles: Mapping[str, Profile]) -> list[Member]:
+        """The same of every device that speaks through one of these."""
+        return [(child, of, None) for thing, name, _ in self.things() for child, of in profiles[name].children(thing)]
 
     def build(self, profiles: Mapping[str, Profile], seed: int, start_ms: int, public_key: bytes) -> Fleet:
         """The fleet, switched off (see Fleet)."""
@@ -92,7 +115,10 @@ def read(path: Path) -> tuple[Scenario, dict[str, Profile]]:
     problems = list(_problems(loaded, path))
     if problems:
         raise YamlProblems(problems)
-    return scenario, {group.profile: profiles.profile(group.profile) for group in scenario.fleet}
+    found: dict[str, Profile] = {}
+    for group in scenario.fleet:
+        found |= profiles.family(group.variant())
+    return scenario, found
 
 
 def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
@@ -100,27 +126,42 @@ def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
     if scenario.scenario != path.stem:
         yield loaded.problem(("scenario",), f"the name must be the file's: '{path.stem}', is '{scenario.scenario}'")
     fleet: dict[str, Profile] = {}
+    missing = False
     for i, group in enumerate(scenario.fleet):
         try:
-            fleet[group.profile] = profiles.profile(group.profile)
+            fleet |= profiles.family(group.variant())
         except YamlProblems:
             raise
         except UsageError as error:
+            missing = True
             yield loaded.problem(("fleet", i, "profile"), str(error))
         if group.count > 1 and "{n}" not in group.name:
             yield loaded.problem(("fleet", i, "name"), "needs {n}, or all devices of the group have the same name")
+        elif not re.fullmatch(_THING, group.pattern.replace("{n}", "0" * len(str(FLEET_MAX)))):
+            yield loaded.problem(
+                ("fleet", i, "name"),
+                f"'{group.pattern}' gives no thing name: at most 128 characters, and only {{n}}, {{profile}} in braces",
+            )
+    if (total := sum(group.count for group in scenario.fleet)) > FLEET_MAX:
+        yield loaded.problem(("fleet",), f"{total} devices are more than {FLEET_MAX}", at_key=True)
+        return
     if not isinstance(scenario.timeline[0], Connect):
         yield loaded.problem(
             ("timeline", 0), "the first step must be 'connect': nothing happens to a fleet that is off"
         )
-    if len(fleet) == len({group.profile for group in scenario.fleet}):
-        yield from _duplicates(loaded)
+    if not missing:
+        yield from _duplicates(loaded, fleet)
         yield from _misfits(loaded, fleet)
 
 
-def _duplicates(loaded: Loaded[Scenario]) -> Iterator[Problem]:
+def _duplicates(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Problem]:
+    children = [thing for thing, _, _ in loaded.value.children(fleet)]
+    for thing in children:
+        if not re.fullmatch(_THING, thing):
+            yield loaded.problem(("fleet",), f"a hub's child would be named '{thing}', which is no name", at_key=True)
+            return
     seen: set[str] = set()
-    for thing, _, _ in loaded.value.things():
+    for thing in [*(thing for thing, _, _ in loaded.value.things()), *children]:
         if thing in seen:
             yield loaded.problem(("fleet",), f"two devices would be named '{thing}'", at_key=True)
             return

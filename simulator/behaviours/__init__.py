@@ -5,16 +5,19 @@ one device keeps for it. A duty is a pure state machine: `step(body, now_ms)` wh
 `receive(body, said, now_ms)` when something was heard; both return outputs and never sleep, read a clock or
 touch a socket. What must survive a reboot lives in `body.flash`.
 
-To add one, copy `telemetry.py`, name the file as the kind and the class as the file.
+To add one, copy `heartbeat.py`, name the file as the kind and the class as the file.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 from simulator.messages import Input, Output
-from simulator.schema import Strict
+from simulator.schema import Misplaced, Strict
+from simulator.signals import Range, Signal
+from simulator.wire.spec import ProductSpec
 
 NEVER_MS = 1 << 62
+Channel = Literal["mqtt", "tcp", "rest"]
 Outputs = list[Output]
 
 
@@ -22,14 +25,31 @@ class Body(Protocol):
     """What a duty or a fault may know of, and do to, its device."""
 
     thing: str
+    product: str
+    spec: ProductSpec | None
     package: str
     version: str
     public_key: bytes
     online: bool
+    said_ms: int  # when it last said something
     flash: dict[str, Any]
 
+    @property
+    def limits(self) -> Mapping[str, Range]:
+        """The normal ranges of its signals, of those that have one."""
+        ...
+
+    @property
+    def children(self) -> "Sequence[Child]":
+        """The devices that speak through this one."""
+        ...
+
     def topic(self, template: str) -> str:
-        """The template with {env} and {thing} filled in."""
+        """The template with {env}, {hub} and {thing} filled in; {hub} is `nohub` where there is none."""
+        ...
+
+    def envelope(self, now_ms: int) -> dict[str, Any]:
+        """What the platform's JSON says of the way a message takes: nothing, or hub_timestamp and nodes."""
         ...
 
     def draw(self, *names: str | int) -> float:
@@ -48,9 +68,34 @@ class Body(Protocol):
         """Force a signal to a value, or let it go."""
         ...
 
+    def set_part(self, part: str, value: float | None, now_ms: int) -> None:
+        """Set a signal to a value, or let it go by itself again. A part that hangs does not heed it yet."""
+        ...
+
+    def tell(self, what: str, value: Any, now_ms: int) -> Outputs:
+        """Let the device's duties hear `Told(what, value)`; what they answer."""
+        ...
+
     def out_of_range(self, reading: dict[str, float], now_ms: int) -> Outputs:
         """Notes for the readings that just left, or came back to, their normal range."""
         ...
+
+
+class Child(Protocol):
+    """A device that speaks through another one, as that one sees it: stepped and told like any device."""
+
+    thing: str
+    online: bool
+    powered: bool
+    wake_at_ms: int
+
+    def topic(self, template: str) -> str: ...
+
+    def filters(self) -> tuple[str, ...]: ...
+
+    def step(self, now_ms: int) -> Outputs: ...
+
+    def receive(self, said: Input, now_ms: int) -> Outputs: ...
 
 
 class Duty:
@@ -79,12 +124,27 @@ class Duty:
 class Behaviour(Strict):
     """What the YAML says; members add `kind` and their keys."""
 
-    needs_signals: ClassVar[bool] = False
+    channels: ClassVar[frozenset[str]] = frozenset({"mqtt"})  # ways to the backend that can carry what it says
+    through_hub: ClassVar[bool] = True  # False: needs a connection of the device's own, so a hub's child has none
+    manages: ClassVar[bool] = False  # True: is the device's job agent
+    settable: ClassVar[Mapping[str, Range]] = {}  # keys that a setting may change while the device lives
 
     def duty(self) -> Duty:
         """The state of one device."""
         raise NotImplementedError
 
+    def over(self, channel: Channel) -> "Behaviour":
+        """The same on one of its `channels`."""
+        return self
+
     def signals(self) -> tuple[str, ...]:
         """Names of the profile's signals that this behaviour uses, for the check of the profile."""
         return ()
+
+    def brings(self, thing: str) -> Sequence[tuple[str, str]]:
+        """(thing, profile) of the devices that speak through a device with this behaviour."""
+        return ()
+
+    def misfits(self, others: "Sequence[Behaviour]", signals: Mapping[str, Signal]) -> Iterator[Misplaced]:
+        """What is wrong with this one beside the profile's others and its signals."""
+        return iter(())

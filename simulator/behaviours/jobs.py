@@ -4,12 +4,13 @@ The way of a job:  told → downloading → installing → (power cycle) → rep
                                 └─ a wrong artifact ends the job as FAILED and the old version stays.
 
 It survives what happens to real agents: an expired URL (describes the execution again for a fresh one), a
-broken download (goes on from the byte it has), an answer that never comes (asks again), a reboot in the
-middle (`body.flash` says what was installed, the cloud says which job is open), a job cancelled under way
-(drops it). Every retry has a limit.
+broken download (goes on from the byte it has), an answer that never comes (asks again), a network that is
+away (waits for it), a reboot in the middle (`body.flash` says what was installed, the cloud says which job is
+open), a job cancelled under way (drops it). Every retry has a limit.
 """
 
 import hashlib
+import re
 from typing import Any, Literal
 
 import orjson
@@ -35,10 +36,15 @@ _ANSWER_MS = 10_000  # The cloud's answer is asked for again after this …
 _ASK_MAX = 5  # … at most this often.
 _RETRY_MS = 500
 _PROGRESS_PERCENT = 25
+_PASSING = ("RequestThrottled", "InternalError")  # refusals that say nothing about the job
+_JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Jobs(Behaviour):
     """Executes OTA jobs and keeps the `$package` shadow."""
+
+    through_hub = False
+    manages = True
 
     kind: Literal["jobs"] = "jobs"
     install_s: float = Field(3.0, ge=0, le=86_400, description="How long writing the image takes.")
@@ -50,29 +56,33 @@ class Jobs(Behaviour):
 
 
 class JobsDuty(Duty):
-    __slots__ = ("artifact", "asked", "attempt", "execution", "hash", "percent", "phase", "received", "what")
+    __slots__ = (
+        "artifact", "asked", "attempt", "download", "execution", "hash",
+        "percent", "phase", "received", "serial", "update", "what",
+    )  # fmt: skip
 
     def __init__(self, what: Jobs) -> None:
         super().__init__()
         self.what = what
+        self.serial = 0  # never the same again, so that late answers and chunks are told from those we wait for
         self._idle()
 
     def _idle(self) -> None:
         self.phase = "idle"  # idle, downloading, refreshing, waiting, installing, rebooting, finishing
         self.execution: dict[str, Any] = {}
         self.artifact: Artifact | None = None
-        self.hash = hashlib.sha256()
+        self.hash: hashlib._Hash | None = None  # only while there is a download: an idle device is small
         self.received = self.percent = self.attempt = self.asked = 0
+        self.download = self.update = ""  # tokens of the download and of the update that count
         self.wake_at_ms = NEVER_MS
 
     @property
     def job_id(self) -> str:
         return str(self.execution.get("jobId", ""))
 
-    @property
-    def token(self) -> str:
-        """Tells the chunks of this attempt from those of an earlier one."""
-        return f"{self.job_id}#{self.attempt}"
+    def _token(self) -> str:
+        self.serial += 1
+        return f"{self.job_id}-{self.serial}"[-64:]
 
     def filters(self, body: Body) -> tuple[str, ...]:
         leaves = ("notify-next", "+/get/accepted", "+/get/rejected", "+/update/accepted", "+/update/rejected")
@@ -88,9 +98,9 @@ class JobsDuty(Duty):
                 self._idle()
             case Received(topic, payload) if topic.startswith(_topic(body, "")):
                 return self._heard(body, topic[len(_topic(body, "")) :].split("/"), payload, now_ms)
-            case Chunk(token, data) if token == self.token and self.phase == "downloading":
+            case Chunk(token, data) if token == self.download and self.phase == "downloading":
                 return self._chunk(body, data)
-            case DownloadEnded(token, status, error) if token == self.token and self.phase == "downloading":
+            case DownloadEnded(token, status, error) if token == self.download and self.phase == "downloading":
                 return self._ended(body, status, error, now_ms)
         return []
 
@@ -103,8 +113,13 @@ class JobsDuty(Duty):
             state = {"state": {"reported": {body.package: {"version": body.version, "attributes": {}}}}}
             topic = f"$aws/things/{body.thing}/shadow/name/$package/update"
             said.append(Publish("package_report", topic, orjson.dumps(state)))
+        self.asked = 0
         if self.phase == "idle":
             said += self._ask_next(body, now_ms)
+        elif self.phase == "waiting":
+            self.wake_at_ms = now_ms
+        elif self.phase in ("refreshing", "finishing"):  # What was asked may be on its way still.
+            self.wake_at_ms = now_ms + _ANSWER_MS
         return said
 
     def _ask_next(self, body: Body, now_ms: int) -> Outputs:
@@ -125,28 +140,36 @@ class JobsDuty(Duty):
             case ["$next", "get", "accepted"]:
                 self.wake_at_ms = NEVER_MS if self.phase == "idle" else self.wake_at_ms
                 return self._next(body, document.get("execution"), now_ms)
-            case [job_id, "get", "accepted"] if job_id == self.job_id:
+            case [job_id, *_] if self.phase == "idle" or job_id != self.job_id:
+                return []
+            case [_, "get", "accepted"]:
                 return self._described(body, document.get("execution"), now_ms)
-            case [job_id, "get", "rejected"] if job_id == self.job_id and self.phase == "refreshing":
-                return self._drop(f"the job cannot be described any more: {document.get('code')}")
-            case [job_id, "update", "accepted"] if job_id == self.job_id and self.phase == "finishing":
-                return self._finished(body)
-            case [job_id, "update", "rejected"] if job_id == self.job_id:
+            case [_, "get", "rejected"] if self.phase in ("refreshing", "finishing"):
+                code = _code(document)
+                return [] if code in _PASSING else self._drop(f"the job cannot be described any more: {code}")
+            case [_, "update", "accepted"] if self.phase == "finishing" and self._answers(document):
+                return self._finished(body, now_ms)
+            case [_, "update", "rejected"] if self._answers(document):
                 return self._refused(body, document, now_ms)
         return []
 
+    def _answers(self, document: dict[str, Any]) -> bool:
+        """Is it about our latest update? Those before it say nothing any more."""
+        return document.get("clientToken") == self.update
+
     def _next(self, body: Body, execution: Any, now_ms: int) -> Outputs:
         """The head of the queue as the cloud tells it; nothing, or another job, means ours was taken away."""
-        if not isinstance(execution, dict) or not isinstance(execution.get("jobId"), str):
-            return (
-                self._drop("the job was taken away") if self.phase in ("downloading", "waiting", "refreshing") else []
-            )
-        if execution["jobId"] == self.job_id:
-            self.execution["versionNumber"] = execution.get("versionNumber")
-            return []
-        if self.phase not in ("idle", "downloading", "waiting", "refreshing"):
-            return []  # Too late to turn back: the image is being written.
-        dropped = self._drop("another job came first") if self.phase != "idle" else []
+        job_id = execution.get("jobId") if isinstance(execution, dict) else None
+        if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
+            job_id = None
+        if body.flash.get("installed_by") != job_id:
+            body.flash.pop("installed_by", None)  # The cloud has done with that job; its name may come again.
+        under_way = self.phase in ("downloading", "waiting", "refreshing")
+        if job_id is None:
+            return self._drop("the job was taken away") if under_way else []
+        if job_id == self.job_id or not (under_way or self.phase == "idle"):
+            return []  # Known, or too late to turn back: the image is being written.
+        dropped = self._drop("another job came first") if under_way else []
         return dropped + self._begin(body, execution, now_ms)
 
     # Download
@@ -165,7 +188,7 @@ class JobsDuty(Duty):
             return said + self._finish(
                 body, "SUCCEEDED", {"version": body.version, "note": "already installed"}, now_ms
             )
-        self.phase = "downloading"
+        self.phase, self.hash = "downloading", hashlib.sha256()
         details = {"step": "downloading", "version": self.artifact.version}
         said.append(self._update(body, "IN_PROGRESS", details))
         said.append(Note("download_started", {"job": self.job_id, "size": self.artifact.size}))
@@ -173,10 +196,12 @@ class JobsDuty(Duty):
 
     def _download(self) -> Download:
         assert self.artifact
-        return Download(self.token, self.artifact.url, self.received, self.artifact.size)
+        self.download = self._token()
+        return Download(self.download, self.artifact.url, self.received, self.artifact.size)
 
     def _chunk(self, body: Body, data: bytes) -> Outputs:
         assert self.artifact
+        assert self.hash
         self.hash.update(data)
         self.received += len(data)
         percent = min(100, 100 * self.received // self.artifact.size)
@@ -189,12 +214,12 @@ class JobsDuty(Duty):
 
     def _ended(self, body: Body, status: int, error: str, now_ms: int) -> Outputs:
         assert self.artifact
-        if not error and status in (200, 206):
+        if (not error and status in (200, 206)) or self.received >= self.artifact.size:
             return self._verify(body, now_ms)
         if self.attempt >= self.what.retries:
             return self._fail(body, f"download failed {self.attempt + 1} times: {error or f'HTTP {status}'}", now_ms)
         self.attempt += 1
-        if status == 403:  # The URL has expired: a new description of the execution brings a fresh one.
+        if status in (400, 403):  # The URL, or its token, has expired: a new description brings a fresh one.
             self.phase = "refreshing"
             self.wake_at_ms = now_ms + _ANSWER_MS
             return [self._describe(body)]
@@ -226,6 +251,7 @@ class JobsDuty(Duty):
 
     def _verify(self, body: Body, now_ms: int) -> Outputs:
         assert self.artifact
+        assert self.hash
         said: Outputs = [Note("downloaded", {"job": self.job_id, "size": self.received})]
         try:
             artifact.check(self.artifact, body.package, self.received, self.hash.hexdigest(), body.public_key)
@@ -243,6 +269,8 @@ class JobsDuty(Duty):
         phase, self.wake_at_ms = self.phase, NEVER_MS
         if phase == "installing":
             return self._install(body)
+        if not body.online:
+            return []  # `_came_up` goes on from here.
         if phase == "waiting":
             self.phase = "downloading"
             return [Note("download_resumed", {"job": self.job_id, "at": self.received}), self._download()]
@@ -263,40 +291,49 @@ class JobsDuty(Duty):
         return [installed, Note("rebooting", {"off_ms": off_ms}), PowerCycle(off_ms)]
 
     def _finish(self, body: Body, status: str, details: dict[str, str], now_ms: int) -> Outputs:
+        token = self.update if self.phase == "finishing" else None  # Whichever try comes through, it is the end.
         self.phase, self.wake_at_ms = "finishing", now_ms + _ANSWER_MS
         self.execution |= {"ending": status, "details": details}
-        return [self._update(body, status, details)]
+        return [self._update(body, status, details, token)]
 
     def _fail(self, body: Body, reason: str, now_ms: int) -> Outputs:
-        return self._finish(body, "FAILED", {"reason": reason[:1024]}, now_ms)
+        shown = "".join(c if c.isprintable() else "?" for c in reason[:1024])  # all that status details may hold
+        return self._finish(body, "FAILED", {"reason": shown}, now_ms)
 
-    def _finished(self, body: Body) -> Outputs:
+    def _finished(self, body: Body, now_ms: int) -> Outputs:
         ending, details, job = self.execution["ending"], self.execution["details"], self.job_id
         body.flash.pop("installed_by", None)
         self._idle()
-        return [Note("job_succeeded" if ending == "SUCCEEDED" else "job_failed", {"job": job, **details})]
+        over = Note("job_succeeded" if ending == "SUCCEEDED" else "job_failed", {"job": job, **details})
+        return [over, *self._ask_next(body, now_ms)]  # The news of the next one may have come before its time.
 
     def _refused(self, body: Body, document: dict[str, Any], now_ms: int) -> Outputs:
-        """An update was rejected: a version behind is fetched again, anything else means the job is over."""
-        state = document.get("executionState")
-        if document.get("code") == "VersionMismatch" and isinstance(state, dict) and self.asked < _ASK_MAX:
+        """Our latest update was rejected: a wrong version is put right, otherwise the job is over."""
+        code, state = _code(document), document.get("executionState")
+        state = state if isinstance(state, dict) else {}
+        if self.phase == "finishing" and state.get("status") == self.execution["ending"]:
+            return self._finished(body, now_ms)  # It was a repetition: the first one came through.
+        if code in _PASSING:
+            return []
+        if code == "VersionMismatch" and self.asked < _ASK_MAX:
             self.asked += 1
             self.execution["versionNumber"] = state.get("versionNumber")
             if self.phase == "finishing":
                 return self._finish(body, self.execution["ending"], self.execution["details"], now_ms)
             return []
-        return self._drop(f"the cloud refused an update: {document.get('code')}")
+        return self._drop(f"the cloud refused an update: {code}")
 
     def _drop(self, why: str) -> Outputs:
         job = self.job_id
         self._idle()
         return [Note("job_dropped", {"job": job, "why": why})]
 
-    def _update(self, body: Body, status: str, details: dict[str, str]) -> Publish:
+    def _update(self, body: Body, status: str, details: dict[str, str], token: str | None = None) -> Publish:
         """An update with the version we believe in; the next update of ours will find it one higher."""
-        request: dict[str, Any] = {"status": status, "statusDetails": details}
+        self.update = token or self._token()
+        request: dict[str, Any] = {"status": status, "statusDetails": details, "clientToken": self.update}
         version = self.execution.get("versionNumber")
-        if isinstance(version, int):
+        if type(version) is int and 0 <= version < 1 << 53:
             request["expectedVersion"] = version
             self.execution["versionNumber"] = version + 1
         return Publish("job_update", _topic(body, f"{self.job_id}/update"), orjson.dumps(request))
@@ -304,3 +341,8 @@ class JobsDuty(Duty):
 
 def _topic(body: Body, leaf: str) -> str:
     return f"$aws/things/{body.thing}/jobs/{leaf}"
+
+
+def _code(document: dict[str, Any]) -> str:
+    code = document.get("code")
+    return code if isinstance(code, str) else "no code"

@@ -1,40 +1,82 @@
-"""Periodic telemetry: read the sensors, encode, publish. The smallest behaviour: copy this one.
+"""Telemetry: read the sensors, encode, publish; every so often, and at once when a value moved far enough.
 
 The period is drawn once for each device from `every_s`; the intended times are a fixed grid from the moment
 the device came up, so a late wake-up does not push later ones back. While the device is offline its messages
-go to the link's bounded queue with their own timestamps.
+go to the link's bounded queue with their own timestamps. With `on_change` it looks in between, and a metric that
+moved by its threshold since the last message is told at once, with all others; two messages never have the same
+timestamp. A setting may change `telemetry.every_s` while the device lives: the grid then begins anew.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from simulator.behaviours import NEVER_MS, Behaviour, Body, Duty, Outputs
-from simulator.messages import Connected, Input, Publish
+from simulator.behaviours import NEVER_MS, Behaviour, Body, Channel, Duty, Outputs
+from simulator.behaviours._platform import document
+from simulator.messages import Connected, Input, Publish, Told
+from simulator.schema import Misplaced
 from simulator.signals import Range
-from simulator.wire.payloads import ENCODERS
+from simulator.wire.payloads import Codec, Encoder, encoder, platform_json
+
+PERIOD_S = Range(0.001, 86_400)
 
 
 class Telemetry(Behaviour):
-    """Publishes what the sensors read, every so often."""
+    """Publishes what the sensors read, every so often and when it changes much."""
+
+    channels: ClassVar[frozenset[str]] = frozenset({"mqtt", "tcp", "rest"})
+    settable: ClassVar[Mapping[str, Range]] = {"every_s": PERIOD_S}
 
     kind: Literal["telemetry"] = "telemetry"
     every_s: Range | float = Field(description="Seconds between two messages; [low, high]: each device draws its own.")
-    topic: str = Field(description="Topic, with {env} and {thing} filled in.")
-    codec: Literal["platform_json", "fire_record"] = "platform_json"
+    topic: str = Field(
+        "iotlink/{env}/{hub}/{thing}/periodic/pub/telemetry/json",
+        description="MQTT topic, with {env}, {hub} and {thing} filled in. Other channels have their own.",
+    )
+    codec: Codec = "platform_json"
     metrics: list[str] = Field(min_length=1, max_length=64, description="The signals to send.")
-    qos: Literal[0, 1] = 1
+    qos: Literal[0, 1, 2] = 1
+    retain: bool = Field(False, description="The broker keeps the last one for whoever subscribes later.")
+    expiry_s: int | None = Field(None, ge=1, le=0xFFFF_FFFF, description="The broker drops it after so long (MQTT 5).")
+    on_change: dict[str, float] = Field({}, max_length=64, description="Metric → the change that is told at once.")
+    look_every_s: float = Field(1.0, ge=0.1, le=3600, description="How often it looks for such a change.")
+    event_topic: str | None = Field(
+        None, min_length=1, description="Topic of what is told at once; absent: `topic`, with event for periodic."
+    )
+
+    @model_validator(mode="after")
+    def _thresholds(self) -> "Telemetry":
+        for name, delta in self.on_change.items():
+            if name not in self.metrics:
+                raise Misplaced(("on_change", name), f"'{name}' is not one of the metrics")
+            if delta <= 0:
+                raise Misplaced(("on_change", name), f"a change is more than 0, is {delta:g}")
+        return self
 
     @model_validator(mode="after")
     def _period(self) -> "Telemetry":
         low, high = self.period_s
-        if not 0.001 <= low <= high <= 86_400:
-            raise ValueError(f"'every_s' must lie between 0.001 and 86400 seconds, is {self.every_s}")
+        if low > high:
+            raise Misplaced(("every_s",), f"must rise from low to high, is [{low:g}, {high:g}]")
+        if low < PERIOD_S.low or high > PERIOD_S.high:
+            raise Misplaced(
+                ("every_s",), f"must lie between 0.001 and 86400 seconds, is {low if low < PERIOD_S.low else high:g}"
+            )
         return self
 
     @property
     def period_s(self) -> Range:
         return self.every_s if isinstance(self.every_s, Range) else Range(self.every_s, self.every_s)
+
+    def over(self, channel: Channel) -> "Telemetry":
+        if channel == "tcp":
+            return self.model_copy(update={"codec": "frame", "topic": "frame"})
+        if channel == "rest":
+            fire = self.codec == "fire_record"
+            found = {"codec": self.codec if fire else "platform_rest"}
+            return self.model_copy(update={**found, "topic": "/ingest/fire" if fire else "/ingest/telemetry"})
+        return self
 
     def signals(self) -> tuple[str, ...]:
         return tuple(self.metrics)
@@ -44,34 +86,72 @@ class Telemetry(Behaviour):
 
 
 class TelemetryDuty(Duty):
-    __slots__ = ("index", "period_ms", "start_ms", "topic", "what")
+    __slots__ = ("count", "due_ms", "encode", "index", "last", "look_ms", "period_ms", "start_ms", "topic", "what")
 
     def __init__(self, what: Telemetry) -> None:
         super().__init__()
         self.what = what
-        self.index = 0
-        self.start_ms = NEVER_MS
+        self.index = 0  # of the next intended time
+        self.count = 0  # of messages so far
+        self.start_ms = self.due_ms = self.look_ms = NEVER_MS
         self.period_ms = 0.0
         self.topic = ""
+        self.encode: Encoder = platform_json
+        self.last: dict[str, float] | None = None  # what was told last of the metrics in `on_change`
 
     def receive(self, body: Body, said: Input, now_ms: int) -> Outputs:
         if isinstance(said, Connected) and self.start_ms == NEVER_MS:
             low, high = self.what.period_s
-            self.period_ms = 1000 * (low + (high - low) * body.draw("telemetry period"))
+            self.period_ms = self.period_ms or 1000 * (low + (high - low) * body.draw("telemetry period"))
             self.topic = body.topic(self.what.topic)
-            self.start_ms = now_ms + int(self.period_ms * body.draw("telemetry phase"))
-            self.wake_at_ms = self.start_ms
+            self.encode = encoder(self.what.codec, body.product, body.spec)
+            self._begin(now_ms + int(self.period_ms * body.draw("telemetry phase")))
+            if self.what.on_change:
+                self.look_ms = self.start_ms
+        elif isinstance(said, Told) and said.what == "telemetry.every_s":
+            self.period_ms = max(1.0, 1000 * float(said.value))
+            if self.start_ms != NEVER_MS:
+                self._begin(now_ms + int(self.period_ms))
         return []
 
+    def _begin(self, start_ms: int) -> None:
+        self.start_ms = self.due_ms = start_ms
+        self.index = 0
+        self.wake_at_ms = min(start_ms, self.look_ms)
+
     def step(self, body: Body, now_ms: int) -> Outputs:
-        self.index += 1
-        due_ms = self.start_ms + int(self.index * self.period_ms)
-        if due_ms <= now_ms:  # Asleep for more than a period (switched off): what was missed was never measured.
-            self.index = int((now_ms - self.start_ms) / self.period_ms) + 1
-            due_ms = self.start_ms + int(self.index * self.period_ms)
-        self.wake_at_ms = due_ms
+        due = self.due_ms <= now_ms
+        if due:
+            # The next intended time after now; what was missed in between (switched off) was never measured.
+            index = max(self.index + 1, int((now_ms - self.start_ms) / self.period_ms))
+            while (due_ms := self.start_ms + int(index * self.period_ms)) <= now_ms:
+                index += 1
+            self.index, self.due_ms = index, due_ms
+        if self.what.on_change:
+            self.look_ms = now_ms + int(1000 * self.what.look_every_s)
+        self.wake_at_ms = min(self.due_ms, self.look_ms)
         reading = body.reading(now_ms)
         notes = body.out_of_range(reading, now_ms)
+        if due:
+            return [*notes, self._say(body, self.topic, reading, now_ms)]
+        return [*notes, self._say(body, self._event_topic(body), reading, now_ms)] if self._moved(reading) else notes
+
+    def _moved(self, reading: dict[str, float]) -> bool:
+        last = self.last
+        return last is not None and any(
+            abs(reading[name] - last[name]) >= delta for name, delta in self.what.on_change.items()
+        )
+
+    def _event_topic(self, body: Body) -> str:
+        return body.topic(self.what.event_topic or self.what.topic.replace("/periodic/", "/event/"))
+
+    def _say(self, body: Body, topic: str, reading: dict[str, float], now_ms: int) -> Publish:
+        self.count += 1
+        if self.what.on_change:
+            self.last = {name: reading[name] for name in self.what.on_change}
         metrics = {name: reading[name] for name in self.what.metrics}
-        payload = ENCODERS[self.what.codec](body.thing, self.index, now_ms, metrics)
-        return [*notes, Publish("telemetry", self.topic, payload, self.what.qos)]
+        if self.what.codec == "platform_json":
+            payload = document(body, now_ms, {"metrics": metrics})
+        else:
+            payload = self.encode(body.thing, self.count, now_ms, metrics)
+        return Publish("telemetry", topic, payload, self.what.qos, self.what.retain, self.what.expiry_s)

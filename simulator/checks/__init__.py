@@ -25,6 +25,7 @@ class DeviceFact(NamedTuple):
     version: str
     online: bool
     faulted: bool
+    managed: bool = True  # has a job agent, so that cloud and device can agree or not
 
 
 @dataclass(slots=True)
@@ -97,7 +98,7 @@ class Check(Strict):
         """Measure and compare. What could not be measured has not passed."""
         value, why = self.measure(facts)
         bounds = (("≥", self.at_least), ("≤", self.at_most), ("=", self.equals))
-        bound = " and ".join(f"{sign} {limit:g}" for sign, limit in bounds if limit is not None)
+        bound = " and ".join(f"{sign} {limit:.12g}" for sign, limit in bounds if limit is not None)
         passed = (
             value is not None
             and (self.at_least is None or value >= self.at_least)

@@ -20,6 +20,8 @@ class Disagreements(Check):
         by_job = {e["thing"]: e["version"] for e in facts.executions if e["status"] == "SUCCEEDED"}
         wrong: list[str] = []
         for device in facts.devices:
+            if not device.managed:
+                continue
             shadow, job = facts.packages.get(device.thing), by_job.get(device.thing, device.version)
             if not device.version == shadow == job:
                 wrong.append(f"{device.thing} runs {device.version}, $package {shadow or 'empty'}, job {job}")

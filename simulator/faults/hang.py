@@ -4,6 +4,7 @@ With `recurs_after_s` it hangs again so long after every restart. `fixed_in` nam
 is mended; without it the hardware is to blame, and no firmware helps.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -23,7 +24,9 @@ class Hang(Fault):
     at: float = Field(0.0, description="The value it keeps.")
     recurs_after_s: float | None = Field(None, ge=0, description="Hangs again so long after a restart; absent: once.")
     fixed_in: str | None = Field(
-        None, description="The firmware version that has no such bug; absent: broken hardware."
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,64}$",
+        description="The firmware version that has no such bug; absent: broken hardware.",
     )
 
     def unfit(self, signals: Mapping[str, Signal]) -> str | None:
@@ -32,14 +35,23 @@ class Hang(Fault):
         return None
 
     def expects(self, signals: Mapping[str, Signal]) -> Expected:
-        suffers = [name for name, s in signals.items() if self.part in s.inputs() and s.limit]
-        watched = suffers[0] if suffers else self.part
+        reached = [self.part]
+        for name in reached:  # grows as we go: what follows the part, then what follows that
+            reached += [other for other, s in signals.items() if name in s.inputs() and other not in reached]
+        watched = next((name for name in reached[1:] if signals[name].limit), self.part)
         return Expected(watched, f"{watched} leaves its normal range")
 
     def start(self, body: Body, now_ms: int) -> Active:
         active = Hung(self)
-        body.hold(self.part, self.at, now_ms)
+        if self.mended(body.version):
+            active.over = True
+        else:
+            body.hold(self.part, self.at, now_ms)
         return active
+
+    def mended(self, version: str) -> bool:
+        """Has this firmware the bug no more?"""
+        return self.fixed_in is not None and version_key(version) >= version_key(self.fixed_in)
 
 
 class Hung(Active):
@@ -58,8 +70,7 @@ class Hung(Active):
             self._freed(body, now_ms)
 
     def booted(self, body: Body, now_ms: int) -> None:
-        fixed_in = self.what.fixed_in
-        if fixed_in and version_key(body.version) >= version_key(fixed_in):
+        if self.what.mended(body.version):
             self.end(body, now_ms)
         else:
             self._freed(body, now_ms)
@@ -77,5 +88,6 @@ class Hung(Active):
 
 
 def version_key(version: str) -> tuple[tuple[int, int, str], ...]:
-    """Orders version names: numbers by value, 1.10.0 after 1.9.0, words by the alphabet and before numbers."""
-    return tuple((1, int(word), "") if word.isdigit() else (0, 0, word) for word in version.split("."))
+    """Orders version names: 1.10.0 after 1.9.0, and with a word (1.1.0-rc2) before the same without (1.1.0)."""
+    words = re.findall(r"[0-9]+|[a-zA-Z]+", version)
+    return (*((2, int(word), "") if word.isdecimal() else (0, 0, word) for word in words), (1, 0, ""))

@@ -15,6 +15,8 @@ from simulator.errors import BackendUnavailable
 from simulator.targets import Addresses
 
 CONNECTIONS_MAX = 16
+ATTEMPTS = 6
+ATTEMPTS_TO_REACH = 2  # somebody waits for the answer, and nobody being there is the likeliest one
 
 
 class Aws:
@@ -29,11 +31,11 @@ class Aws:
             profile_name=addresses.aws_profile,
         )
 
-    def client(self, service: str, **kwargs: Any) -> Any:
+    def client(self, service: str, attempts: int = ATTEMPTS, **kwargs: Any) -> Any:
         """A client of one service; safe to share between threads."""
         config = Config(  # type: ignore[call-arg]  # the stubs lack ignore_configured_endpoint_urls
             max_pool_connections=CONNECTIONS_MAX,
-            retries={"mode": "standard", "max_attempts": 6},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             signature_version=kwargs.pop("signature_version", None),
             ignore_configured_endpoint_urls=True,
             connect_timeout=5,
@@ -69,7 +71,11 @@ class Aws:
     def account(self) -> str:
         """The account's number; BackendUnavailable when nobody answers or the credentials are wrong."""
         try:
-            return str(self.client("sts").get_caller_identity()["Account"])
+            sts = self.client("sts", ATTEMPTS_TO_REACH)
+            try:
+                return str(sts.get_caller_identity()["Account"])
+            finally:
+                sts.close()
         except (BotoCoreError, ClientError) as error:
             where = self.addresses.endpoint_url or f"AWS in {self.addresses.region}"
             raise BackendUnavailable(f"cannot use {where}: {error}") from None

@@ -6,13 +6,15 @@ things       types, things, certificates, in parallel
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from simulator import identity
+from simulator.errors import UsageError
 from simulator.firmware import Image
 from simulator.ops import certificates
 from simulator.ops.aws import Aws, code
@@ -55,16 +57,27 @@ def bucket(aws: Aws) -> str:
 
 
 def catalogue(aws: Aws, images: Iterable[Image]) -> None:
-    """Uploads images and publishes them as package versions."""
+    """Uploads images and publishes them as package versions; UsageError when others are in their place."""
     _bucket(aws)
     for image in images:
         _once(aws.iot.create_package, packageName=image.package)
         try:
-            aws.iot.get_package_version(packageName=image.package, versionName=image.version)
+            found = aws.iot.get_package_version(packageName=image.package, versionName=image.version)
         except ClientError as error:
             if code(error) != "ResourceNotFoundException":
                 raise
             _publish(aws, image)
+        else:
+            _must_be_ours(image, found.get("attributes", {}))
+
+
+def _must_be_ours(image: Image, attributes: Mapping[str, str]) -> None:
+    """A package version cannot be replaced, and a device takes only what its own manufacturer signed."""
+    if attributes.get("signature") != image.signature:
+        raise UsageError(
+            f"package {image.package} {image.version} is there already, from a run with another manufacturer's key; "
+            "give that run's folder with --state"
+        )
 
 
 def _publish(aws: Aws, image: Image) -> None:
@@ -80,26 +93,38 @@ def _publish(aws: Aws, image: Image) -> None:
     aws.iot.update_package_version(packageName=image.package, versionName=image.version, action="PUBLISH")
 
 
-def things(aws: Aws, wanted: Sequence[tuple[str, Profile]], folder: Path, progress: Progress) -> None:
-    """Thing types, things and certificates (PEM files in `folder`)."""
-    for name, profile in {profile.thing_type: profile for _, profile in wanted}.items():
+def things(
+    aws: Aws,
+    wanted: Sequence[tuple[str, Profile]],
+    children: Sequence[tuple[str, Profile]],
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Thing types, things and certificates (PEM files in `folder`). The seed says who is whose.
+
+    Children of hubs become things too, so that the backend can look them up, but have no certificate to connect with.
+    """
+    for name, profile in {profile.thing_type: profile for _, profile in (*wanted, *children)}.items():
         searchable = {"searchableAttributes": sorted(profile.attributes)[:3]}
         _once(aws.iot.create_thing_type, thingTypeName=name, thingTypeProperties=searchable)
+    papers = [(*pair, folder) for pair in wanted] + [(*pair, None) for pair in children]
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provision")
     try:
-        made = pool.map(lambda pair: _thing(aws, pair[0], pair[1], folder), wanted)
+        made = pool.map(lambda one: _thing(aws, one[0], one[1], seed, one[2]), papers)
         for done, _ in enumerate(made, 1):
-            progress("things", done, len(wanted))
+            progress("things", done, len(papers))
     finally:
         pool.shutdown(cancel_futures=True)  # After Ctrl-C only what is under way is finished.
 
 
-def _thing(aws: Aws, name: str, profile: Profile, folder: Path) -> None:
-    if certificates.identity(folder, name).cert_file.exists():
+def _thing(aws: Aws, name: str, profile: Profile, seed: int, folder: Path | None) -> None:
+    if folder and certificates.identity(folder, name).cert_file.exists():
         return
-    attributes = {"attributes": profile.attributes}
-    _once(aws.iot.create_thing, thingName=name, thingTypeName=profile.thing_type, attributePayload=attributes)
-    certificates.create(aws, folder, name, DEVICE_POLICY, name)
+    payload = {"attributes": identity.attributes(profile.attributes, seed, name)}
+    _once(aws.iot.create_thing, thingName=name, thingTypeName=profile.thing_type, attributePayload=payload)
+    if folder:
+        certificates.create(aws, folder, name, DEVICE_POLICY, name)
 
 
 def _once(create: Callable[..., Any], **what: Any) -> None:
@@ -140,14 +165,15 @@ def _arn(aws: Aws, resource: str) -> str:
 
 
 def _device_statements(aws: Aws) -> list[dict[str, Any]]:
-    """A device may be itself, and speak and hear on its own topics only."""
+    """A device may be itself, and speak and hear on its own topics only; a hub, also on its children's."""
     me = "${iot:Connection.Thing.ThingName}"
-    own = [f"$aws/things/{me}/*", f"iotlink/*/*/{me}/*", f"fire-prediction/device/{me}/*"]
+    own = [f"$aws/things/{me}/*", f"iotlink/*/*/{me}/*", f"iotlink/*/{me}/*", f"devices/{me}/*"]
+    said = [*own, f"fire-prediction/device/{me}/*"]
     return [
         {"Effect": "Allow", "Action": "iot:Connect", "Resource": _arn(aws, f"client/{me}")},
-        {"Effect": "Allow", "Action": "iot:Publish", "Resource": [_arn(aws, f"topic/{t}") for t in own]},
-        {"Effect": "Allow", "Action": "iot:Receive", "Resource": [_arn(aws, f"topic/{own[0]}")]},
-        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": [_arn(aws, f"topicfilter/{own[0]}")]},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": [_arn(aws, f"topic/{t}") for t in said]},
+        {"Effect": "Allow", "Action": "iot:Receive", "Resource": [_arn(aws, f"topic/{t}") for t in own]},
+        {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": [_arn(aws, f"topicfilter/{t}") for t in own]},
     ]
 
 

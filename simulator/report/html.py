@@ -78,16 +78,16 @@ def write(report: Report, path: Path) -> None:
 
 def render(report: Report) -> str:
     """The whole page."""
-    script = _source("_script.html.j2")
+    script = source("_script.html.j2")
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
     devices = sorted(report.fleet.devices, key=lambda device: (not device.affected, device.thing))
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
             script=Markup(script),  # noqa: S704 - our own file
-            style=Markup(_source("_style.html.j2")),  # noqa: S704 - our own file
+            style=Markup(source("_style.html.j2")),  # noqa: S704 - our own file
             script_digest=digest,
             headline=headline(report),
             verdict=verdict_words(report),
@@ -102,7 +102,8 @@ def render(report: Report) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of every page of ours."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -121,7 +122,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A template's text as it is."""
     return (_TEMPLATES / name).read_text("utf-8")
 
 

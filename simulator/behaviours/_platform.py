@@ -1,0 +1,35 @@
+"""The data platform's JSON, as every behaviour that speaks to it writes it.
+
+    {"hub_timestamp": ms, "nodes": […], "device_timestamp": ms, "data": {…}}
+
+`hub_timestamp` stands where a hub is on the way, `nodes` in what a hub says itself.
+"""
+
+from typing import Any
+
+import orjson
+
+from simulator.behaviours import Body
+
+EVENT = "iotlink/{env}/{hub}/{thing}/event"  # all topics of events begin with it
+
+
+def document(body: Body, now_ms: int, data: dict[str, Any]) -> bytes:
+    """A message of the platform with its times."""
+    return orjson.dumps({**body.envelope(now_ms), "device_timestamp": now_ms, "data": data})
+
+
+def asked(payload: bytes) -> dict[str, Any]:
+    """The JSON object in a payload; empty for anything else: a device ignores what it cannot read."""
+    try:
+        found = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def inside(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """`data.<name>` of a message; empty when there is no such object."""
+    data = found.get("data")
+    inner = data.get(name) if isinstance(data, dict) else None
+    return inner if isinstance(inner, dict) else {}

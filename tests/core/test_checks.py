@@ -1,0 +1,155 @@
+"""Checks on hand-made facts: what passes, what does not, and what could not be measured."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from simulator import rooms
+from simulator.checks import Check, DeviceFact, Facts, listed
+from simulator.checks.alarms import Alarms
+from simulator.checks.detected import Detected
+from simulator.checks.devices import Devices
+from simulator.checks.disagreements import Disagreements
+from simulator.checks.duplicates import Duplicates
+from simulator.checks.jobs import Jobs
+from simulator.checks.lost import Lost
+from simulator.checks.time_to_detect import TimeToDetect
+from simulator.ledger import Event, Ledger
+
+
+def ledger(*events: tuple[int, str, str], acknowledged: Mapping[str, int] | None = None) -> Ledger:
+    found = Ledger()
+    for at_ms, kind, thing in events:
+        found.note(Event(at_ms, "fleet", kind, thing))
+    found.acknowledged.update(acknowledged or {})
+    return found
+
+
+def said(**counts: int) -> Ledger:
+    found = Ledger()
+    found.attempted.update(counts)
+    return found
+
+
+def alarm(thing: str, raised_at_ms: int, state: str = "open") -> dict[str, Any]:
+    return {"thing": thing, "raised_at_ms": raised_at_ms, "state": state}
+
+
+def device(thing: str, version: str = "1.0.0", online: bool = True) -> DeviceFact:
+    return DeviceFact(thing, "pump", "Pump", version, online, False)
+
+
+def ran(thing: str, status: str, version: str = "1.1.0", **more: str) -> dict[str, Any]:
+    return {"thing": thing, "job": "ota-1", "status": status, "version": version} | more
+
+
+BROKEN = ((1000, "fault_injected", "a"), (2000, "fault_injected", "b"), (9000, "fault_injected", "a"))
+BAD = (*BROKEN, (500, "out_of_range", "a"), (4000, "out_of_range", "a"), (5000, "out_of_range", "a"),
+       (6000, "out_of_range", "b"), (100, "out_of_range", "c"))  # fmt: skip
+ALARMS = [
+    alarm("a", 7000, "closed"), alarm("b", 6500, "escalated"), alarm("c", 8000, "open"), alarm("b", 1999, "verifying"),
+    alarm("a", 5000, "updating"),
+]  # fmt: skip
+FACTS = Facts(ledger(*BAD), alarms=ALARMS)
+FLEET = [device("a", "1.1.0"), device("b"), device("c", online=False)]
+
+MEASURED: list[tuple[Check, Facts, float | None, str]] = [
+    (Devices(equals=0), Facts(ledger()), 0, ""),
+    (Devices(equals=2), Facts(ledger(), FLEET), 2, "away: c"),
+    (Alarms(which="raised", at_least=5), FACTS, 5, "a, a, b, b, c"),
+    (Alarms(which="open", equals=3), FACTS, 3, "a, b, c"),
+    (Alarms(which="closed", equals=1), FACTS, 1, "a"),
+    (Alarms(which="escalated", equals=1), FACTS, 1, "b"),
+    (Alarms(which="settled", equals=2), FACTS, 2, "a, b"),
+    (Alarms(which="false", at_most=2), FACTS, 2, "b, c"),  # c was sound; b was sound at that time
+    (Detected(equals=2), FACTS, 2, "of 2"),
+    (Detected(at_least=1), Facts(ledger(*BROKEN), alarms=[alarm("b", 2000)]), 1, "missed: a"),
+    (Detected(equals=0), Facts(ledger(*BROKEN), alarms=[alarm("a", 999)]), 0, "missed: a, b"),
+    (TimeToDetect(at_most=1), FACTS, 1, "slowest: a"),
+    (TimeToDetect(at_most=1), Facts(ledger(*BAD), alarms=ALARMS[::-1]), 1, "slowest: a"),
+    (TimeToDetect(at_most=9), Facts(ledger(*BAD)), None, "no broken device has an alarm"),
+    (TimeToDetect(at_most=9), Facts(ledger(*BAD), alarms=[alarm("c", 9000), alarm("a", 3999)]), None, "no broken"),
+    (Jobs(status="SUCCEEDED", equals=1),
+     Facts(ledger(), executions=[ran("a", "SUCCEEDED"), ran("b", "FAILED", reason="x")]), 1, "others: b FAILED (x)"),
+    (Jobs(status="CANCELED", equals=0), Facts(ledger()), 0, ""),
+    (Disagreements(equals=0), Facts(ledger(), FLEET), None, "not to be had"),
+    (Disagreements(equals=0), Facts(ledger(), FLEET[:2], packages={"a": "1.1.0", "b": "1.0.0"},
+                                    executions=[ran("a", "SUCCEEDED"), ran("b", "FAILED")]), 0, ""),
+    (Disagreements(at_most=3), Facts(ledger(), FLEET, packages={"a": "1.0.0", "b": "1.0.0"},
+                                     executions=[ran("b", "SUCCEEDED")]), 3,
+     "a runs 1.1.0, $package 1.0.0, job 1.1.0, b runs 1.0.0, $package 1.0.0, job 1.1.0, c runs 1.0.0, $package empty"),
+    (Duplicates(equals=0), Facts(ledger()), None, "no store"),
+    (Duplicates(equals=0), Facts(said(telemetry=9, control_result=1), stored={"telemetry": 9}), 0, "telemetry 9 stored"),
+    (Duplicates(equals=0), Facts(said(telemetry=9), stored={"telemetry": 11, "control_result": 1}), 3, "11 stored"),
+    (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9})), None, "no store"),
+    (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9, "shadow_get": 3}), stored={"telemetry": 9}), 0,
+     "telemetry 9 acknowledged"),
+    (Lost(at_most=5),
+     Facts(ledger(acknowledged={"telemetry": 9, "control_result": 2}), stored={"telemetry": 4, "x": 1}), 7, ""),
+    (Lost(at_most=5), Facts(ledger(acknowledged={"telemetry": 9, "x": 5}), stored={"telemetry": 99}), 0, ""),
+    (Lost(messages=["x"], at_most=5), Facts(ledger(acknowledged={"telemetry": 9, "x": 5}), stored={}), 5, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "facts", "value", "why"), MEASURED, ids=lambda value: getattr(value, "kind", ""))
+def test_measures(check: Check, facts: Facts, value: float | None, why: str) -> None:
+    measured = check.measure(facts)
+    assert measured.value == value
+    assert why in measured.why if why else measured.why is not None
+    result = check.judge(facts)
+    assert (result.measured, result.unit, result.why) == (value, check.unit, measured.why)
+
+
+def test_every_check_is_measured_here() -> None:
+    assert {check.model_dump()["kind"] for check, *_ in MEASURED} == set(rooms.kinds("checks"))
+
+
+class Fixed(Check):
+    """A check that measures what it was told."""
+
+    value: float | None
+
+    @property
+    def title(self) -> str:
+        return "fixed"
+
+    def measure(self, facts: Facts) -> Any:
+        return self.value, ""
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "passed", "shown"),
+    [
+        (3, {"at_least": 3}, True, "≥ 3"),
+        (2.9, {"at_least": 3}, False, "≥ 3"),
+        (3, {"at_most": 3}, True, "≤ 3"),
+        (3.1, {"at_most": 3}, False, "≤ 3"),
+        (3, {"equals": 3}, True, "= 3"),
+        (2, {"equals": 3}, False, "= 3"),
+        (0, {"equals": 0}, True, "= 0"),
+        (0, {"at_least": 0, "at_most": 0}, True, "≥ 0 and ≤ 0"),
+        (5, {"at_least": 1, "at_most": 4}, False, "≥ 1 and ≤ 4"),
+        (1_234_567, {"equals": 1_234_567}, True, "= 1234567"),
+        (None, {"at_least": -1e9}, False, "≥ -1000000000"),
+        (None, {"at_most": 1e-3}, False, "≤ 0.001"),
+        (float("nan"), {"at_most": 3}, False, "≤ 3"),
+    ],
+)
+def test_bounds(value: float | None, bounds: dict[str, float], passed: bool, shown: str) -> None:
+    result = Fixed.model_validate({"value": value, **bounds}).judge(Facts(ledger()))
+    assert (result.passed, result.bound) == (passed, shown)
+
+
+def test_a_check_needs_a_bound() -> None:
+    with pytest.raises(ValueError, match="a check needs a bound"):
+        Devices()
+
+
+def test_a_broken_device_is_broken_from_its_first_fault_on() -> None:
+    assert FACTS.faulted() == {"a": 1000, "b": 2000}
+
+
+def test_long_lists_are_cut() -> None:
+    assert listed([str(n) for n in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7 … and 4 more"
+    assert listed(["a"]) == "a"

@@ -1,0 +1,151 @@
+"""Telemetry: a fixed grid of intended times for each device, whatever happens to the device or to its runtime."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from simulator.behaviours.telemetry import TelemetryDuty
+from simulator.clock import VirtualClock
+from simulator.device import Device
+from simulator.ledger import Ledger
+from simulator.messages import Booted, Connected, Publish
+from simulator.runtime.virtual import Virtual
+from tests.core.fleets import PUMP, START_MS, THING, World, fleet, profile
+
+
+def every(period: str) -> str:
+    return PUMP.replace("every_s: 10", f"every_s: {period}")
+
+
+def connected(period: str = "10", thing: str = THING) -> Device:
+    device = fleet(profile(every(period)), [thing]).devices[0]
+    device.receive(Connected(False), START_MS)
+    return device
+
+
+def telemetry(device: Device) -> TelemetryDuty:
+    return next(duty for duty in device.duties if isinstance(duty, TelemetryDuty))
+
+
+def times(device: Device, until_ms: int) -> list[int]:
+    """When it speaks, called exactly when it wants to be."""
+    said: list[int] = []
+    duty = telemetry(device)
+    while duty.wake_at_ms <= until_ms:
+        now_ms = duty.wake_at_ms
+        said += [now_ms for output in duty.step(device, now_ms) if isinstance(output, Publish)]
+    return said
+
+
+def test_the_grid_is_even_and_starts_within_a_period() -> None:
+    said = times(connected("0.7"), START_MS + 600_000)
+    assert START_MS <= said[0] < START_MS + 700
+    assert {b - a for a, b in pairwise(said)} == {700}
+
+
+def test_a_period_that_is_no_whole_number_of_ms_does_not_drift() -> None:
+    said = times(connected("[1.0001, 1.0009]"), START_MS + 3_600_000)
+    mean_ms = (said[-1] - said[0]) / (len(said) - 1)
+    assert 1000.1 < mean_ms < 1000.9
+    assert max(abs(at_ms - said[0] - i * mean_ms) for i, at_ms in enumerate(said)) <= 1
+
+
+def test_each_device_has_its_own_period_and_phase() -> None:
+    devices = [connected("[1, 5]", f"Pump-{n:03}") for n in range(200)]
+    periods_s = [telemetry(device).period_ms / 1000 for device in devices]
+    phases = [(telemetry(device).start_ms - START_MS) / telemetry(device).period_ms for device in devices]
+    assert all(1 <= period_s <= 5 for period_s in periods_s)
+    assert sum(periods_s) / 200 == pytest.approx(3, abs=0.3)
+    assert all(0 <= phase < 1 for phase in phases)
+    assert sum(phases) / 200 == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("late_ms", [1, 9_999, 10_000, 10_001, 19_999, 20_000, 20_001, 86_400_000])
+def test_a_late_wake_does_not_shift_the_grid(late_ms: int) -> None:
+    device = connected()
+    duty = telemetry(device)
+    first_ms = duty.wake_at_ms
+    now_ms = first_ms + late_ms
+    assert [output.kind for output in duty.step(device, now_ms) if isinstance(output, Publish)] == ["telemetry"]
+    assert now_ms < duty.wake_at_ms <= now_ms + 10_000
+    assert (duty.wake_at_ms - first_ms) % 10_000 == 0
+
+
+def test_counts_its_messages_without_a_gap() -> None:
+    what = profile(every("[1, 5]").replace("metrics: [temp_c, fan]", "codec: fire_record, metrics: [temp_c, fan]"))
+    world = World(what)
+    world.virtual.power_cycle(0, START_MS + 60_000, 600_000)
+    world.run(1200)
+    said = [json.loads(m.payload) for _, _, m in world.cloud.said if m.kind == "telemetry"]
+    assert [record["idx"] for record in said] == list(range(1, len(said) + 1))
+
+
+def test_says_nothing_while_the_power_is_off() -> None:
+    world = World(profile(every("1")))
+    world.virtual.power_cycle(0, START_MS + 30_500, 60_000)
+    world.run(120)
+    at_ms = [at_ms - START_MS for at_ms, _, m in world.cloud.said if m.kind == "telemetry"]
+    silent = [(a, b) for a, b in pairwise(at_ms) if b - a > 1000]
+    assert [30_000 <= a <= 30_500 and 90_500 <= b <= 91_500 for a, b in silent] == [True]
+    assert len({t % 1000 for t in at_ms} - {500}) == 1  # the same grid as before, but for the one at 90 500
+
+
+def test_a_reconnection_changes_nothing() -> None:
+    device, other = connected(), connected()
+    device.receive(Connected(False), START_MS + 3_333)
+    device.receive(Booted(), START_MS + 4_444)
+    assert times(device, START_MS + 100_000) == times(other, START_MS + 100_000)
+
+
+def test_what_was_measured_while_the_network_was_away_arrives_later_with_its_own_time() -> None:
+    world = World(profile(every("10")))
+    world.virtual.sever(0, START_MS + 60_000, 600_000)
+    world.run(1200)
+    said = [
+        (at_ms, json.loads(m.payload)["device_timestamp"]) for at_ms, _, m in world.cloud.said if m.kind == "telemetry"
+    ]
+    stamps = [stamp for _, stamp in said]
+    assert {b - a for a, b in pairwise(stamps)} == {10_000}
+    late = [stamp for at_ms, stamp in said if at_ms != stamp]
+    assert len(late) == 60
+    assert {at_ms for at_ms, stamp in said if at_ms != stamp} == {START_MS + 660_000}
+
+
+def test_the_topic_and_the_payload() -> None:
+    what = profile()
+    device = fleet(what, env="prd").devices[0]
+    device.receive(Connected(False), START_MS)
+    duty = telemetry(device)
+    now_ms = duty.wake_at_ms
+    [message] = duty.step(device, now_ms)
+    assert isinstance(message, Publish)
+    assert (message.kind, message.topic, message.qos) == ("telemetry", f"t/prd/{THING}", 1)
+    assert json.loads(message.payload) == {
+        "device_timestamp": now_ms,
+        "data": {"metrics": {name: device.reading(now_ms)[name] for name in ("temp_c", "fan")}},
+    }
+
+
+def test_a_bad_reading_is_noted_once_and_so_is_its_end() -> None:
+    what = profile(every("1").replace("limit: [0, 60]", "limit: [0, 45]"))
+    world = World(what)
+    world.run(3600)
+    kinds = [kind for kind in world.kinds() if kind.endswith("range")]
+    assert len(kinds) > 100
+    assert kinds == (["out_of_range", "back_in_range"] * len(kinds))[: len(kinds)]
+    for note in world.notes("out_of_range"):
+        assert note["metric"] == "temp_c"
+        assert note["value"] > note["limit"] == 45
+    assert all(0 <= note["value"] <= 45 for note in world.notes("back_in_range"))
+
+
+def test_devices_never_wait_for_one_another() -> None:
+    """A thousand devices at one message a second each say as much as one alone does."""
+    many = fleet(profile(every("1")), [f"Pump-{n:04}" for n in range(1000)])
+    ledger = Ledger()
+    virtual = Virtual(many, VirtualClock(), ledger)
+    for index in range(1000):
+        virtual.start(index, START_MS)
+    virtual.run_until(START_MS + 60_000)
+    assert ledger.sent["telemetry"] in range(60 * 1000, 61 * 1000)
