@@ -8,9 +8,11 @@ keep-alive, reconnecting with backoff). It knows no behaviour, no profile and no
 To add one, copy the smallest file here, name the file as the kind and the class as the file.
 
 Rules: no task and no future for each message; one shared `tick` a second instead of a timer for each
-device; every queue has a bound, and what does not fit is refused by `send`, so the caller counts it.
+device; every queue has a bound, and what does not fit is refused by `send`, so the caller counts it: of an outage
+that is too long the device keeps the beginning. (A hub keeps the end of what its children say: behaviours/hub.py.)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -46,6 +48,10 @@ class Endpoint(NamedTuple):
     will: Publish | None = None
     username: str | None = None
     password: bytes | None = None
+    subscribe_qos: int = 1
+    # MQTT over WebSocket: called for every attempt, since a signature in it expires. The connection goes to
+    # `host` and `port`, with or without TLS as `tls` says; host, path and query of the URL are what is asked for.
+    websocket: Callable[[], str] | None = None
 
 
 class Sink(Protocol):
@@ -78,7 +84,7 @@ class Link(Protocol):
         """Queue a message; False when the queue is full and the message was not taken."""
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
-        """Subscribe at QoS 1, now or as soon as the link is up; not remembered over a reconnect."""
+        """Subscribe, now or as soon as the link is up; not remembered over a reconnect."""
 
     def close(self) -> None:
         """Say goodbye (DISCONNECT) and stay closed."""

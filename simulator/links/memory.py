@@ -20,7 +20,7 @@ class Memory:
 
     def __init__(self, sink: Sink, far: FarSide, queue_max: int = 1000) -> None:
         self._sink, self._far = sink, far
-        self._queue: deque[Publish] = deque()
+        self._queue: deque[Publish] | None = None  # made when needed: an empty one is as big as a device
         self._queue_max = queue_max
         self.up = False
 
@@ -34,10 +34,12 @@ class Memory:
     def send(self, message: Publish) -> bool:
         if self.up and not self._queue:
             self._deliver(message)
-        elif len(self._queue) < self._queue_max:
-            self._queue.append(message)
-        else:
+            return True
+        if self._queue is None:
+            self._queue = deque()
+        if len(self._queue) >= self._queue_max:
             return False
+        self._queue.append(message)
         return True
 
     def _deliver(self, message: Publish) -> None:

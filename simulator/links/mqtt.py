@@ -1,27 +1,21 @@
-"""MQTT 3.1.1 and 5 over TCP or TLS: our own session on a bare transport.
+"""MQTT 3.1.1 and 5 over TCP or TLS, bare or in a WebSocket: our own session on a bare transport.
 
 Rules: one object is the link, its protocol and its session's owner; a message makes no task, no future and
-no timer. What is sent in one turn of the loop leaves in one write. At most one transport exists at a time:
-an `open` that comes while an old one is ending waits for its end. Every attempt to connect ends in
-`connected` or in `disconnected`, and every `connected` is followed by one `disconnected`.
+no timer. What is sent in one turn of the loop leaves in one write. The connection is up from CONNACK on.
 
 `sent_at_s` is `time.monotonic()`: the loop's clock, but not rounded to the millisecond at which this turn
 of the loop began, as uvloop's own reading of it is.
 """
 
 import asyncio
-import re
-import socket
-import ssl
-from errno import ECONNREFUSED
+from collections.abc import Callable
 from time import monotonic
-from typing import cast
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from simulator.links import Endpoint, Sink
-from simulator.links._tls import TlsFileError, tls_context
+from simulator.links._connecting import Connecting
 from simulator.messages import Publish
-from simulator.seeds import fraction
 from simulator.wire.mqtt import (
     Acknowledged,
     Closed,
@@ -33,8 +27,7 @@ from simulator.wire.mqtt import (
     describe,
 )
 
-CLOSE_TIMEOUT_S = 2.0
-STABLE_S = 5.0  # a connection that lasted so long starts the backoff anew
+SUBPROTOCOL = "mqtt"
 
 
 class Outbox:
@@ -63,31 +56,16 @@ class Outbox:
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
 
 
-class Mqtt(asyncio.Protocol):
+class Mqtt(Connecting):
     """One device's MQTT connection."""
 
-    __slots__ = (
-        "_at_once",
-        "_attempt",
-        "_attempts",
-        "_due",
-        "_endpoint",
-        "_loop",
-        "_outbox",
-        "_reason",
-        "_retry",
-        "_session",
-        "_sink",
-        "_transport",
-        "_untold",
-        "_up_since_s",
-        "_wanted",
-    )
+    __slots__ = ("_due", "_endpoint", "_outbox", "_session")
+
+    _up_by: ClassVar[str] = "CONNACK"
 
     def __init__(self, endpoint: Endpoint, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(endpoint, endpoint.client_id, sink, loop)
         self._endpoint = endpoint
-        self._sink = sink
-        self._loop = loop
         self._outbox = _outboxes.setdefault(loop, Outbox())
         self._session = Session(
             Settings(
@@ -102,30 +80,12 @@ class Mqtt(asyncio.Protocol):
                 answer_timeout_s=endpoint.ack_timeout_s,
                 in_flight_max=endpoint.in_flight_max,
                 queue_max=endpoint.queue_max,
+                subscribe_qos=endpoint.subscribe_qos,
             )
         )
-        self._transport: asyncio.Transport | None = None
-        self._attempt: asyncio.Task[None] | None = None
-        self._retry: asyncio.TimerHandle | None = None
-        self._attempts = 0  # since the last good connection
-        self._wanted = False
         self._due = False  # already in the outbox, or about to be flushed
-        self._reason = ""  # why we end the transport
-        self._untold = False  # the sink has not heard yet how this attempt or connection ended
-        self._at_once = False  # opened again while the old transport was ending: no backoff
-        self._up_since_s: float | None = None
 
     # --- the Link ---
-
-    def open(self) -> None:
-        if self._wanted:
-            return
-        self._wanted = True
-        self._attempts = 0
-        if self._transport is None and self._attempt is None:
-            self._connect()
-        else:
-            self._at_once = True
 
     def send(self, message: Publish) -> bool:
         taken = self._session.publish(message, monotonic())
@@ -141,14 +101,9 @@ class Mqtt(asyncio.Protocol):
             self._outbox.add(self, self._loop)
 
     def close(self) -> None:
-        if self._stop("closed"):
+        if self._wanted:
             self._session.disconnect()
-            self._hang_up()
-
-    def sever(self) -> None:
-        if self._stop("severed") and self._transport is not None:
-            self._session.lost()
-            self._transport.abort()
+        super().close()
 
     def tick(self, now_s: float) -> None:
         self._session.tick(now_s)
@@ -191,39 +146,27 @@ class Mqtt(asyncio.Protocol):
     def _seldom(self, event: object) -> None:
         match event:
             case Opened(session_present):
-                self._up_since_s = monotonic()
-                self._sink.connected(session_present)
+                self._up(session_present)
             case Closed(reason):
                 self._end(reason)
             case Subscribed(topic_filter, reason_code) if reason_code >= 0x80:
                 # A device that cannot hear its commands is not connected in any useful sense.
                 self._end(f"SUBSCRIBE '{topic_filter}' refused: {describe(reason_code)}")
 
-    def _end(self, reason: str) -> None:
-        """Give this connection up, and try again."""
-        if self._transport is not None and not self._reason:
-            self._reason = reason
-            self._hang_up()
+    # --- the connection ---
 
-    def _hang_up(self) -> None:
-        """Write what is left and end; a far side that takes nothing any more is cut off."""
-        if self._transport is not None:
-            self._write()
-            self._transport.close()
-            self._loop.call_later(CLOSE_TIMEOUT_S, self._transport.abort)
-
-    # --- the transport ---
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        if not self._wanted:
-            self._transport.abort()
-            return
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _made(self) -> None:
         self._session.connected(monotonic())
         self._write()
+
+    def _lost(self) -> None:
+        self._session.lost()
+
+    def _hang_up(self) -> None:
+        """Write what is left first, such as a DISCONNECT."""
+        if self._transport is not None:
+            self._write()
+        super()._hang_up()
 
     def data_received(self, data: bytes) -> None:
         self._session.receive(data, monotonic())
@@ -236,107 +179,26 @@ class Mqtt(asyncio.Protocol):
         self._session.resume(monotonic())
         self._settle()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        reason, self._reason = self._reason, ""
-        self._session.lost()
-        self._transport = None
-        up_since_s, self._up_since_s = self._up_since_s, None
-        if up_since_s is not None and monotonic() - up_since_s >= STABLE_S:
-            self._attempts = 0
-        if not reason:
-            when = " before CONNACK" if up_since_s is None else ""
-            reason = _why(exc, self._endpoint) if exc else f"the server closed the connection{when}"
-        self._down(reason)
-
-    # --- connecting ---
-
-    def _stop(self, reason: str) -> bool:
-        """Want no connection any more; False when there was none wanted."""
-        if not self._wanted:
-            return False
-        self._wanted = False
-        self._reason = reason
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-            self._reason = ""
-        if self._attempt is not None:
-            self._attempt.cancel()
-        return True
-
-    def _connect(self) -> None:
-        self._retry = None
-        self._untold = True
-        self._attempt = self._loop.create_task(self._try())
-        self._attempt.add_done_callback(self._tried)
-
-    async def _try(self) -> None:
-        """One attempt to make a transport."""
+    async def _reach(self) -> None:
         at = self._endpoint
-        context = None if at.tls is None else tls_context(at.tls, at.port)
-        async with asyncio.timeout(at.connect_timeout_s):
-            await self._loop.create_connection(
-                lambda: self,
-                at.host,
-                at.port,
-                ssl=context,
-                server_hostname=at.host if context else None,
-                ssl_handshake_timeout=2 * at.connect_timeout_s if context else None,  # ours comes first
-                ssl_shutdown_timeout=CLOSE_TIMEOUT_S if context else None,
-            )
+        if at.websocket is None:
+            await self._connect_to(self, at.port)
+        else:
+            await self._upgrade(at.websocket)
 
-    def _tried(self, attempt: asyncio.Task[None]) -> None:
-        self._attempt = None
-        why = ""
-        if attempt.cancelled():
-            if not self._reason:
-                return  # not our own doing: the loop is ending
-        elif error := attempt.exception():
-            why = _why(error, self._endpoint)
-        if self._transport is None:
-            reason, self._reason = self._reason or why, ""
-            self._down(reason)
+    async def _upgrade(self, url: Callable[[], str]) -> None:
+        from simulator.links._websocket import Carrier
+        from simulator.wire.websocket import WebSocket
 
-    def _down(self, reason: str) -> None:
-        """There is no transport: say so, and try again after a while."""
-        if self._untold:
-            self._untold = False
-            self._sink.disconnected(reason)
-        if not self._wanted or self._transport is not None or self._attempt or self._retry:
-            return
-        if self._at_once:
-            self._at_once = False
-            self._connect()
-            return
-        at = self._endpoint
-        delay_s = min(at.backoff_max_s, at.backoff_first_s * 2.0 ** min(self._attempts, 32))
-        delay_s *= 0.5 + 0.5 * fraction(at.jitter_key, "backoff", at.client_id, self._attempts)
-        self._attempts += 1
-        self._retry = self._loop.call_later(delay_s, self._connect)
-
-
-def _why(error: BaseException, at: Endpoint) -> str:
-    """An error of a connection in one line."""
-    where = f"{at.host}:{at.port}"
-    match error:
-        case TimeoutError(errno=None):
-            return f"connect to {where} timed out after {at.connect_timeout_s:g} s"
-        case ssl.SSLCertVerificationError():
-            return f"TLS: certificate verify failed: {error.verify_message}"
-        case ssl.SSLError():
-            return f"TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
-        case socket.gaierror():
-            return f"connect to {where}: {(error.strerror or 'name not known').lower()}"
-        case ConnectionResetError() | BrokenPipeError():
-            return f"connection to {where} reset"
-        case TimeoutError():
-            return f"connection to {where} timed out"
-        case TlsFileError():
-            return f"TLS: {error}"
-        case OSError():
-            # A name with several addresses gives one OSError with no errno and a text of all of them.
-            numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))} | {error.errno}
-            if ECONNREFUSED in numbers:
-                return f"connect to {where} refused"
-            return f"connect to {where}: {(error.strerror or str(error)).lower()}"
-    return f"connect to {where}: {error}"
+        # In a thread, because whoever signs may have to fetch new credentials first.
+        asked = await self._loop.run_in_executor(None, url)
+        if asked.startswith("wss:") and self._endpoint.tls is None:
+            raise ValueError("a URL of wss: needs TLS")
+        carrier = Carrier(self, WebSocket(asked, SUBPROTOCOL), self._loop)
+        try:
+            # It looks like HTTPS, so there MQTT needs no name of its own.
+            await self._connect_to(carrier)
+            await carrier.opened
+        except BaseException:
+            carrier.give_up()
+            raise

@@ -3,8 +3,8 @@
 Rules: awscrt is imported with the first link made, not with this module, because it is large. Its callbacks
 come on threads of its own and only hand over to the loop; nothing here waits for a future. Its threads do
 not live through a fork. What is in flight or waits is kept here, not in awscrt, so a lost connection gives
-it back at once; it is then sent again as new. Reconnecting is awscrt's own, and so is its jitter: a run
-with this link cannot be repeated to the millisecond.
+it back at once; it is then sent again as new. It knows QoS 0 and 1, and no WebSocket. Reconnecting is
+awscrt's own, and so is its jitter: a run with this link cannot be repeated to the millisecond.
 """
 
 import asyncio
@@ -51,6 +51,8 @@ class Sdk:
     def __init__(self, endpoint: Endpoint, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
         if endpoint.mqtt_version != "5":
             raise UsageError(f"the sdk link speaks MQTT 5, not {endpoint.mqtt_version}: use link mqtt")
+        if endpoint.websocket is not None:
+            raise UsageError("the sdk link speaks no WebSocket: use link mqtt")
         self._endpoint = endpoint
         self._sink = sink
         self._loop = loop
@@ -115,6 +117,7 @@ class Sdk:
                 qos=mqtt5.QoS(message.qos),
                 retain=message.retain,
                 topic=message.topic,
+                message_expiry_interval_sec=message.expiry_s,
             )
             client.publish(packet).add_done_callback(partial(self._hand_over, self._published, number))
 
@@ -139,9 +142,10 @@ class Sdk:
     def _subscribe(self) -> None:
         from awscrt import mqtt5
 
+        qos = mqtt5.QoS(min(self._endpoint.subscribe_qos, 1))
         while self._waiting and self._client is not None:
             filters = self._waiting.popleft()
-            subscriptions = [mqtt5.Subscription(topic_filter=name, qos=mqtt5.QoS.AT_LEAST_ONCE) for name in filters]
+            subscriptions = [mqtt5.Subscription(topic_filter=name, qos=qos) for name in filters]
             future = self._client.subscribe(mqtt5.SubscribePacket(subscriptions=subscriptions))
             future.add_done_callback(partial(self._hand_over, self._subscribed, filters))
 
@@ -195,7 +199,11 @@ class Sdk:
         will = None
         if at.will is not None:
             will = mqtt5.PublishPacket(
-                payload=at.will.payload, qos=mqtt5.QoS(at.will.qos), retain=at.will.retain, topic=at.will.topic
+                payload=at.will.payload,
+                qos=mqtt5.QoS(at.will.qos),
+                retain=at.will.retain,
+                topic=at.will.topic,
+                message_expiry_interval_sec=at.will.expiry_s,
             )
         sockets = io.SocketOptions()
         sockets.connect_timeout_ms = int(at.connect_timeout_s * 1000)

@@ -1,24 +1,26 @@
-"""Whom the `mqtt` and `sdk` links are tested against: a scripted server, a real mosquitto, made-up certificates."""
+"""Whom the links are tested against: a scripted server, a real mosquitto, made-up certificates."""
 
 import asyncio
 import datetime
 import ipaddress
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
+import pytest
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from simulator.links import Link, TlsFiles
+from simulator.links import Link, Sink, TlsFiles
 from simulator.messages import Publish
 from simulator.wire.mqtt import Decoder, encode
 from simulator.wire.mqtt import packets as p
@@ -74,6 +76,17 @@ class Recorder:
 to_end: list[Link] = []  # links that `run` severs, so that a test that fails leaves no transport behind
 
 
+Kind = TypeVar("Kind", bound=Link)
+Where = TypeVar("Where")
+
+
+def make_link(kind: Callable[[Where, Sink, asyncio.AbstractEventLoop], Kind], endpoint: Where) -> tuple[Kind, Recorder]:
+    recorder = Recorder()
+    link = kind(endpoint, recorder, asyncio.get_running_loop())
+    to_end.append(link)
+    return link, recorder
+
+
 def run(test: Callable[[], Awaitable[None]], on_uvloop: bool = True) -> None:
     """Run a test in a loop of its own."""
 
@@ -89,6 +102,46 @@ def run(test: Callable[[], Awaitable[None]], on_uvloop: bool = True) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if on_uvloop else None) as runner:
         runner.run(main())
+
+
+class Connection(Protocol):
+    transport: asyncio.Transport
+
+
+Accepted = TypeVar("Accepted", bound=Connection)
+
+
+class FarSide(Generic[Accepted]):
+    """Listens on a free loopback port; `changed` is set by its connections whenever one has heard something."""
+
+    port: int
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.connections: list[Accepted] = []
+        self.changed = asyncio.Event()
+        self._context = context
+
+    def accept(self) -> asyncio.Protocol:
+        """A new connection, which adds itself to `connections`."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self.accept, "127.0.0.1", 0, ssl=self._context)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in self.connections:
+            connection.transport.abort()
+        self._server.close()
+        await asyncio.sleep(0)
+
+    async def until(self, heard: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not heard():
+                self.changed.clear()
+                await self.changed.wait()
 
 
 class Scripted(asyncio.Protocol):
@@ -121,35 +174,16 @@ class Scripted(asyncio.Protocol):
         self.transport.write(encode(packet, self.decoder.version))
 
 
-class ScriptedServer:
-    """Listens on a free loopback port; a test may replace `answer`."""
+class ScriptedServer(FarSide[Scripted]):
+    """A test may replace `answer`."""
 
     def __init__(self) -> None:
-        self.connections: list[Scripted] = []
+        super().__init__()
         self.chunks: list[bytes] = []
-        self.changed = asyncio.Event()
         self.answer: Callable[[p.Packet], list[p.Packet]] = agreeable
-        self.port = 0
-        self._server: asyncio.Server | None = None
 
-    async def __aenter__(self) -> "ScriptedServer":
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Scripted(self), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        for connection in self.connections:
-            connection.transport.abort()
-        if self._server is not None:
-            self._server.close()
-            await asyncio.sleep(0)
-
-    async def until(self, heard: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not heard():
-                self.changed.clear()
-                await self.changed.wait()
+    def accept(self) -> Scripted:
+        return Scripted(self)
 
 
 def agreeable(packet: p.Packet) -> list[p.Packet]:
@@ -274,3 +308,46 @@ require_certificate true
     finally:
         process.terminate()
         process.wait(PATIENCE_S)
+
+
+class Ways(NamedTuple):
+    """The ports of a mosquitto that wants user `device` with password `opensesame` at all of them."""
+
+    tcp: int
+    tls: int
+    ws: int
+    wss: int
+
+
+@contextmanager
+def mosquitto_with_users(folder: Path, certificates: Certificates) -> Iterator[Ways]:
+    """A broker of our own, on loopback; the test is skipped where it has no WebSockets."""
+    assert MOSQUITTO is not None
+    ways = Ways(*(free_port() for _ in range(4)))
+    tls = f"certfile {certificates.server_cert_file}\nkeyfile {certificates.server_key_file}\n"
+    users, config = folder / "users", folder / "mosquitto.conf"
+    users.write_text("device:opensesame\n")
+    subprocess.run(["mosquitto_passwd", "-U", users], check=True)
+    config.write_text(
+        f"allow_anonymous false\npassword_file {users}\nlog_type none\nuser root\n"
+        f"listener {ways.tcp} 127.0.0.1\nlistener {ways.tls} 127.0.0.1\n{tls}"
+        f"listener {ways.ws} lo\nprotocol websockets\nlistener {ways.wss} lo\nprotocol websockets\n{tls}"
+    )
+    process = subprocess.Popen([MOSQUITTO, "-c", str(config)])
+    try:
+        deadline_s = time.monotonic() + PATIENCE_S
+        for port in ways:
+            while not listens(port):
+                if process.poll() is not None:
+                    pytest.skip("this mosquitto has no WebSocket listeners")
+                assert time.monotonic() < deadline_s, "mosquitto does not listen"
+                time.sleep(0.01)
+        yield ways
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_S)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -7,13 +7,22 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from mqtt_peers import Certificates, Recorder, ScriptedServer, agreeable, free_port, make_certificates, run, to_end
 
 from simulator.links import Endpoint, TlsFiles
 from simulator.links._tls import tls_context
 from simulator.links.mqtt import Mqtt
 from simulator.messages import Publish
 from simulator.wire.mqtt import packets as p
+from tests.links.mqtt_peers import (
+    Certificates,
+    Recorder,
+    ScriptedServer,
+    agreeable,
+    free_port,
+    make_certificates,
+    make_link,
+    run,
+)
 
 
 def message(text: str = "hi", qos: int = 1) -> Publish:
@@ -21,16 +30,8 @@ def message(text: str = "hi", qos: int = 1) -> Publish:
 
 
 def make(port: int, **fields: object) -> tuple[Mqtt, Recorder]:
-    recorder = Recorder()
     endpoint = Endpoint("127.0.0.1", port, "d1", backoff_first_s=0.01)._replace(**fields)  # type: ignore[arg-type]
-    link = Mqtt(endpoint, recorder, asyncio.get_running_loop())
-    to_end.append(link)
-    return link, recorder
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
+    return make_link(Mqtt, endpoint)
 
 
 @pytest.mark.parametrize("on_uvloop", [True, False], ids=["uvloop", "asyncio"])

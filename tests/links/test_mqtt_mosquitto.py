@@ -9,17 +9,6 @@ from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
-from mqtt_peers import (
-    MOSQUITTO,
-    PATIENCE_S,
-    Broker,
-    Certificates,
-    Recorder,
-    make_certificates,
-    mosquitto,
-    run,
-    to_end,
-)
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -29,28 +18,23 @@ from simulator.links.mqtt import Mqtt
 from simulator.messages import Publish
 from simulator.wire.mqtt import Decoder, encode
 from simulator.wire.mqtt import packets as p
+from tests.links.mqtt_peers import (
+    MOSQUITTO,
+    PATIENCE_S,
+    Broker,
+    Certificates,
+    Recorder,
+    make_link,
+    run,
+)
 
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 BOTH = pytest.mark.parametrize("version", ["5", "3.1.1"])
 Spoken = Literal["3.1.1", "5"]
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Broker]:
-    with mosquitto(tmp_path_factory.mktemp("mosquitto"), certificates) as running:
-        yield running
-
-
 def make(endpoint: Endpoint) -> tuple[Mqtt, Recorder]:
-    recorder = Recorder()
-    link = Mqtt(endpoint._replace(backoff_first_s=0.02), recorder, asyncio.get_running_loop())
-    to_end.append(link)
-    return link, recorder
+    return make_link(Mqtt, endpoint._replace(backoff_first_s=0.02))
 
 
 @pytest.mark.peer

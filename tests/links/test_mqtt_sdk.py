@@ -1,24 +1,10 @@
 """The `sdk` link says what the `mqtt` link says: to a subscriber, and to its sink."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mqtt_peers import (
-    MOSQUITTO,
-    Broker,
-    Certificates,
-    Recorder,
-    ScriptedServer,
-    agreeable,
-    free_port,
-    make_certificates,
-    mosquitto,
-    run,
-    to_end,
-)
 
 from simulator.errors import UsageError
 from simulator.links import Endpoint, Link
@@ -26,27 +12,24 @@ from simulator.links.mqtt import Mqtt
 from simulator.links.sdk import Sdk
 from simulator.messages import Publish
 from simulator.wire.mqtt import packets as p
+from tests.links.mqtt_peers import (
+    MOSQUITTO,
+    Broker,
+    Certificates,
+    Recorder,
+    ScriptedServer,
+    agreeable,
+    free_port,
+    make_link,
+    run,
+)
 
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
 EITHER = pytest.mark.parametrize("kind", [Mqtt, Sdk])
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[Broker]:
-    with mosquitto(tmp_path_factory.mktemp("mosquitto"), certificates) as running:
-        yield running
-
-
 def make(kind: Callable[..., Link], endpoint: Endpoint) -> tuple[Link, Recorder]:
-    recorder = Recorder()
-    link = kind(endpoint._replace(backoff_first_s=0.05), recorder, asyncio.get_running_loop())
-    to_end.append(link)
-    return link, recorder
+    return make_link(kind, endpoint._replace(backoff_first_s=0.05))
 
 
 @pytest.mark.peer
@@ -227,7 +210,7 @@ def test_opened_again_at_once(kind: Any, ending: str) -> None:
 def test_a_wrong_message_is_the_callers_mistake(kind: Any) -> None:
     async def test() -> None:
         link, _ = make(kind, Endpoint("127.0.0.1", free_port(), "d1"))
-        for wrong in (Publish("k", "a/#", b""), Publish("k", "", b""), Publish("k", "a", b"", 2)):
+        for wrong in (Publish("k", "a/#", b""), Publish("k", "", b""), Publish("k", "a", b"", 3)):
             with pytest.raises(ValueError, match=r"topic|QoS"):
                 link.send(wrong)
 
