@@ -8,12 +8,14 @@ containers of a Docker daemon that is not ours, run scripts from fixed folders a
 import asyncio
 import json
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from simulator.cloud import subscriptions
 from simulator.cloud.authority import KeyPair, new_authority, server_certificate
 from simulator.cloud.config import ACCOUNT_ID, CloudConfig
 
@@ -91,6 +93,7 @@ class Emulator:
         self._answer_with_a_name_that_resolves(https_port)
         self._name_what_is_missing()
         self._serve_ranges_of_versions()
+        subscriptions.install(iot)
         if config.auth:
             self._demand_a_certificate()
 
@@ -223,8 +226,10 @@ class Emulator:
         """Let DescribeEndpoint say `localhost:PORT`.
 
         glibc does not resolve the AWS-like name below `.localhost` that MiniStack answers. The services of
-        the one port are told apart by the scope of the signature.
+        the one port are told apart by the scope of the signature, and MQTT in a WebSocket by its subprotocol.
         """
+        known = self._app._IOT_DATA_WS_RE.pattern
+        self._app._IOT_DATA_WS_RE = re.compile(rf"{known}|^(localhost|127\.0\.0\.1)(:|$)")
         original = self._iot._describe_endpoint
 
         def describe(query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
