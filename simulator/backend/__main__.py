@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -16,23 +17,30 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from simulator.backend.actions import Actions
 from simulator.backend.api import make_app
+from simulator.backend.bounded_head import BoundedHead
+from simulator.backend.changes import Changes, Kept
 from simulator.backend.config import BackendConfig, load_config
 from simulator.backend.consumer import Consumer
 from simulator.backend.core import Backend
+from simulator.backend.effects import Call, Say
 from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.queries import Queries
-from simulator.backend.rules import Rules, load_rules
+from simulator.backend.rest_gateway import Gateway
+from simulator.backend.rules import load_rules
 from simulator.backend.store import Store
+from simulator.backend.tcp_gateway import Gateway as TcpGateway
 from simulator.errors import BackendUnavailable, FleetsimError
 
 TICK_S = 0.1
@@ -48,7 +56,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Api(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn without its own handling of signals: the process has one place for that."""
 
     @contextmanager
@@ -56,8 +64,8 @@ class Api(uvicorn.Server):
         yield
 
 
-def listen(port: int) -> socket.socket:
-    """The API's socket, on loopback only; BackendUnavailable when the port is taken."""
+def listen(name: str, port: int) -> socket.socket:
+    """A socket on loopback only; BackendUnavailable when the port is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,8 +74,15 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         why = error.strerror or "in use"
-        raise BackendUnavailable(f"api_port {port}: cannot listen: {why}; choose another, or 0") from None
+        raise BackendUnavailable(f"{name} {port}: cannot listen: {why}; choose another, or 0") from None
     return listener
+
+
+def allow_files() -> None:
+    """As many open files as the system lets us have: each connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def open_store(folder: Path) -> Store:
@@ -78,7 +93,14 @@ def open_store(folder: Path) -> Store:
         raise BackendUnavailable(f"state_dir {folder}: the store cannot be opened: {error}") from None
 
 
-async def serve(config: BackendConfig, rules: Rules, store: Store, listener: socket.socket) -> None:
+async def serve(
+    config: BackendConfig,
+    kept: Kept,
+    store: Store,
+    listener: socket.socket,
+    rest_listener: socket.socket,
+    tcp_listener: socket.socket,
+) -> None:
     """Run until asked to end; raises what broke."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -95,7 +117,10 @@ async def serve(config: BackendConfig, rules: Rules, store: Store, listener: soc
         loop.add_signal_handler(name, end)
     threading.Thread(target=end_with_stdin, args=(loop, end), daemon=True).start()
 
-    pipeline = Pipeline(Backend(rules), store, now_ms)
+    core = Backend(kept.rules)
+    core.replace_specs(kept.specs)
+    core.uploads.expires_ms = int(1000 * config.uploads_expire_s)
+    pipeline = Pipeline(core, store, now_ms)
 
     def answered(answer: Answer) -> None:
         try:
@@ -107,39 +132,53 @@ async def serve(config: BackendConfig, rules: Rules, store: Store, listener: soc
         with suppress(RuntimeError):  # the loop has ended; a restart asks again
             loop.call_soon_threadsafe(answered, answer)
 
-    api_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    addresses: dict[str, str | int] = {
+        "api_url": url_of(listener),
+        "rest_url": url_of(rest_listener),
+        "tcp_port": tcp_listener.getsockname()[1],
+    }
     said_ready = False
 
     def ready() -> None:
         nonlocal said_ready
         if not said_ready:
             said_ready = True
-            sys.stdout.write(orjson.dumps({"ready": True, "api_url": api_url}).decode() + "\n")
+            sys.stdout.write(orjson.dumps({"ready": True, **addresses}).decode() + "\n")
             sys.stdout.flush()
 
-    actions = Actions(config.aws, answer_from_thread, now_ms)
+    actions = Actions(config.aws, answer_from_thread, now_ms, config.uploads_bucket)
     queries = Queries(store.path)
-    api = Api(uvicorn.Config(make_app(queries), http="httptools", log_config=None, access_log=False))
+    gateway = Gateway(pipeline, fatal, config.rest_token, config.rest_requests_s, config.rest_client_requests_s)
+    tcp = TcpGateway(pipeline, config.tcp, fatal)
+    tcp.replace_specs(kept.specs)
+    changes = Changes(kept, pipeline, queries, config.product_names, tcp.replace_specs)
+    api, rest = http_server(make_app(queries, tcp.counts, changes, fatal)), http_server(gateway.app)
     try:
         consumer = Consumer(config.mqtt, pipeline, ready, fatal)
     except (OSError, ssl.SSLError) as error:
         raise BackendUnavailable(f"mqtt: certificate or key cannot be used: {error}") from None
     actions.start()
-    pipeline.start(actions)
+    pipeline.save(kept.changes)
+    pipeline.start(Hands(actions, consumer), kept.old_rules)
+    await tcp.open(tcp_listener)
     consumer.open()
     tasks = [
         loop.create_task(api.serve(sockets=[listener])),
-        loop.create_task(keep_time(pipeline, consumer)),
+        loop.create_task(rest.serve(sockets=[rest_listener])),
+        loop.create_task(keep_time(pipeline, consumer, tcp, Refusals(gateway.refused, tcp.counts, core.refused))),
     ]
     for task in tasks:
         task.add_done_callback(lambda task: None if task.cancelled() else fatal(why_ended(task)))
     try:
         await ended
         consumer.close()
+        tcp.close()
     finally:
         actions.stop()
-        api.should_exit = True
-        tasks[1].cancel()
+        gateway.close()
+        tcp.end()
+        api.should_exit = rest.should_exit = True
+        tasks[-1].cancel()
         await asyncio.wait(tasks, timeout=2)
         queries.close()
 
@@ -149,17 +188,69 @@ def why_ended(task: "asyncio.Task[None]") -> BaseException:
     return task.exception() or RuntimeError("a part of the backend ended by itself")
 
 
-async def keep_time(pipeline: Pipeline, consumer: Consumer) -> None:
+class Hands:
+    """Who does what is to be done: AWS by boto3, devices by MQTT."""
+
+    def __init__(self, actions: Actions, consumer: Consumer) -> None:
+        self._actions, self._consumer = actions, consumer
+
+    def submit(self, call: Call) -> bool:
+        """Begin a call; False when there is no room."""
+        return self._consumer.say(call) if isinstance(call, Say) else self._actions.submit(call)
+
+
+class Refusals:
+    """Tells the log what was refused, in one line a second at most."""
+
+    def __init__(self, rest: Mapping[int, int], tcp: Mapping[str, int], dead: Mapping[str, int]) -> None:
+        self._rest, self._tcp, self._dead = rest, tcp, dead
+        self._told = self._now()
+
+    def _now(self) -> Counter[str]:
+        now = Counter({f"rest {status}": n for status, n in self._rest.items()})
+        said = ("closed.", "garbage.", "paused.")
+        now.update({f"tcp {name}": n for name, n in self._tcp.items() if name.startswith(said)})
+        now.update({f"dead letter {reason}": n for reason, n in self._dead.items()})
+        return now
+
+    def tell(self) -> None:
+        """Once a second."""
+        now = self._now()
+        news = now - self._told
+        self._told = now
+        if news:
+            log.info("refused: %s", ", ".join(f"{what} ×{n}" for what, n in sorted(news.items())))
+
+
+async def keep_time(pipeline: Pipeline, consumer: Consumer, tcp: TcpGateway, refusals: Refusals) -> None:
     """Let waiting end, keep the connection alive, keep the tables within their bounds."""
+    loop = asyncio.get_running_loop()
     ticks = 0
     while True:
         await asyncio.sleep(TICK_S)
         ticks += 1
         pipeline.tick()
+        tcp.resume(loop.time())
         if ticks % SECOND_TICKS == 0:
             consumer.tick()
+            tcp.tick(loop.time())
+            refusals.tell()
         if ticks % PRUNE_TICKS == 0:
             pipeline.store.prune(now_ms())
+
+
+def http_server(app: Starlette) -> Server:
+    """uvicorn for an application of ours; an idle connection is kept longer than clients keep it."""
+    return Server(
+        uvicorn.Config(
+            app, http=BoundedHead, ws="none", lifespan="off", log_config=None, access_log=False, timeout_keep_alive=75
+        )
+    )
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a server that listens there."""
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def end_with_stdin(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
@@ -180,11 +271,16 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(options.config)
         logging.getLogger().setLevel(config.log_level)
         rules = load_rules(config.rules, config.product_names)
-        listener = listen(config.api_port)
-        with listener:
+        allow_files()
+        with (
+            listen("api_port", config.api_port) as listener,
+            listen("rest_port", config.rest_port) as rest_listener,
+            listen("tcp.port", config.tcp.port) as tcp_listener,
+        ):
             store = open_store(config.state_dir)
             try:
-                uvloop.run(serve(config, rules, store, listener))
+                kept = Kept(store, config, rules, now_ms())
+                uvloop.run(serve(config, kept, store, listener, rest_listener, tcp_listener))
             finally:
                 store.close()
     except FleetsimError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from simulator.backend.config import Aws
-from simulator.backend.effects import Call, CreateJob, LookUp, SetDesired
+from simulator.backend.effects import AbortUpload, Call, CompleteUpload, CreateJob, LookUp, OpenUpload, SetDesired
 from simulator.backend.pipeline import Answer
 
 ACTION_THREADS = 4
@@ -39,14 +39,20 @@ class MissingError(Exception):
 class Actions:
     """Queues of calls and the threads that make them."""
 
-    def __init__(self, config: Aws | None, answer: Callable[[Answer], None], now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        config: Aws | None,
+        answer: Callable[[Answer], None],
+        now_ms: Callable[[], int],
+        uploads_bucket: str | None = None,
+    ) -> None:
         """`answer` is called in a thread of ours."""
         self._config = config
         self._answer = answer
         self._now_ms = now_ms
         self._actions: queue.Queue[Call | None] = queue.Queue(ACTIONS_WAITING_MAX)
         self._lookups: queue.Queue[Call | None] = queue.Queue(LOOKUPS_WAITING_MAX)
-        self._account = Account(config) if config is not None else None
+        self._account = Account(config, uploads_bucket) if config is not None else None
         self._logged_s = -LOG_EVERY_S
 
     def start(self) -> None:
@@ -84,7 +90,8 @@ class Actions:
         while (call := calls.get()) is not None:
             at_ms = self._now_ms()
             try:
-                answer = Answer(call, at_ms, product=self._make(call))
+                result = self._make(call)
+                answer = Answer(call, at_ms, product=result if isinstance(call, LookUp) else None, result=result)
             except Exception as error:  # whatever went wrong, the core must hear of it
                 self._log(call, error)
                 answer = Answer(call, at_ms, error=str(error) or type(error).__name__)
@@ -95,7 +102,7 @@ class Actions:
             self._logged_s = time.monotonic()
             log.warning("%s for %s failed: %s", type(call).__name__, call.thing, error)
 
-    def _make(self, call: Call) -> str | None:
+    def _make(self, call: Call) -> Any:
         if self._account is None:
             if isinstance(call, LookUp):
                 return None
@@ -107,14 +114,22 @@ class Actions:
                 self._account.set_desired(call)
             case CreateJob():
                 self._account.create_job(call)
+            case OpenUpload():
+                return self._account.open_upload(call)
+            case CompleteUpload():
+                return self._account.complete_upload(call)
+            case AbortUpload():
+                self._account.abort_upload(call)
         return None
 
 
 class Account:
     """One AWS account: the calls the platform makes, in boto3's terms. Used by several threads."""
 
-    def __init__(self, config: Aws) -> None:
+    def __init__(self, config: Aws, uploads_bucket: str | None = None) -> None:
         self._config = config
+        self._uploads_bucket = uploads_bucket
+        self._bucket_made = ""
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
         self._listening = False
@@ -150,6 +165,8 @@ class Account:
                 connect_timeout=5,
                 read_timeout=15,
                 max_pool_connections=ACTION_THREADS + LOOKUP_THREADS,
+                signature_version="s3v4" if service == "s3" else None,
+                s3={"addressing_style": "path"} if service == "s3" and endpoint_url else None,
             ),
         )
 
@@ -197,6 +214,65 @@ class Account:
             )
         except iot.exceptions.ResourceAlreadyExistsException:
             log.info("job %s exists already", call.job_id)
+
+    def open_upload(self, call: OpenUpload) -> dict[str, Any]:
+        """Begin a multipart upload, or take up the one that a crash left behind; presigns its parts."""
+        s3, bucket = self._client("s3"), self._bucket()
+        where = {"Bucket": bucket, "Key": call.key}
+        s3_id = call.s3_id or self._begun(s3, bucket, call.key)
+        if not s3_id:
+            s3_id = s3.create_multipart_upload(**where, ContentType=call.content_type)["UploadId"]
+        urls = [
+            s3.generate_presigned_url(
+                "upload_part", Params={**where, "UploadId": s3_id, "PartNumber": part}, ExpiresIn=URL_EXPIRES_S
+            )
+            for part in range(1, call.parts + 1)
+        ]
+        return {"bucket": bucket, "s3_id": s3_id, "urls": urls}
+
+    def _begun(self, s3: Any, bucket: str, key: str) -> str:
+        found = s3.list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
+        return next((str(one["UploadId"]) for one in found if one["Key"] == key), "")
+
+    def complete_upload(self, call: CompleteUpload) -> dict[str, Any]:
+        """Make one object of the parts; one that is there already was made before a crash."""
+        s3 = self._client("s3")
+        where = {"Bucket": self._bucket(), "Key": call.key}
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(call.etags, 1)]
+        try:
+            s3.complete_multipart_upload(**where, UploadId=call.s3_id, MultipartUpload={"Parts": parts})
+        except s3.exceptions.NoSuchUpload:
+            log.info("upload %s is complete already, or gone", call.upload_id)
+        found = s3.head_object(**where)
+        return {"etag": str(found["ETag"]).strip('"'), "size": int(found["ContentLength"])}
+
+    def abort_upload(self, call: AbortUpload) -> None:
+        """Throw the parts away."""
+        s3, bucket = self._client("s3"), self._bucket()
+        s3_id = call.s3_id or self._begun(s3, bucket, call.key)
+        if not s3_id:
+            return
+        try:
+            s3.abort_multipart_upload(Bucket=bucket, Key=call.key, UploadId=s3_id)
+        except s3.exceptions.NoSuchUpload:
+            log.info("upload %s is gone already", call.upload_id)
+
+    def _bucket(self) -> str:
+        """The bucket for uploads; made when it is missing."""
+        if not self._bucket_made:
+            s3 = self._client("s3")
+            region = s3.meta.region_name
+            bucket = self._uploads_bucket or f"fleetsim-{self._identity()[1]}-{region}"
+            where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            try:
+                s3.head_bucket(Bucket=bucket)
+            except s3.exceptions.ClientError:
+                try:
+                    s3.create_bucket(Bucket=bucket, **where)
+                except (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+                    log.info("bucket %s is there already", bucket)
+            self._bucket_made = bucket
+        return self._bucket_made
 
     def _package_version(self, iot: Any, call: CreateJob) -> dict[str, Any]:
         if not call.package:

@@ -59,6 +59,7 @@ class Alarm:
     metric: str
     value: float | None  # the reading that raised it
     raised_at_ms: int
+    rule_version: int = 1
     state: State = "open"
     step: Step = "raised"
     closed_at_ms: int | None = None
@@ -282,5 +283,6 @@ def open_alarm(rule: Rule, thing: str, product: str | None, device_ms: int, valu
         metric=rule.compiled.metrics[0],
         value=value,
         raised_at_ms=now_ms,
+        rule_version=rule.version,
         last_timestamp=device_ms,
     )

@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simulator.errors import UsageError, did_you_mean
+from simulator.wire.spec import ProductSpec
 
 CONFIG_SIZE_MAX = 4 * 1024 * 1024
 
@@ -42,11 +43,23 @@ class Mqtt(_Strict):
 
 
 class Product(BaseModel):
-    """A product; so far only its name matters here."""
+    """A product, and how its binary payloads are read."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     productId: str  # noqa: N815 (the contract's key)
+    spec: ProductSpec | None = None
+
+
+class Tcp(_Strict):
+    """The gateway for binary frames, and the limits of each of its connections."""
+
+    port: Port = 0
+    connections_max: Annotated[int, Field(ge=1, le=100_000)] = 5000
+    bytes_per_s: Annotated[int, Field(ge=1024)] = 256 * 1024
+    frames_per_s: Annotated[int, Field(ge=1)] = 2000
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 300.0
+    garbage_max_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
 
 
 class BackendConfig(_Strict):
@@ -55,7 +68,16 @@ class BackendConfig(_Strict):
     state_dir: Path
     mqtt: Mqtt
     api_port: Port = 0
+    rest_port: Port = 0
+    rest_token: Annotated[str, Field(pattern=r"^[!-~]{1,1024}$")] | None = None  # none: everybody may send
+    rest_requests_s: Annotated[float, Field(gt=0)] = 20_000
+    rest_client_requests_s: Annotated[float, Field(gt=0)] = 10_000  # of each client
+    tcp: Tcp = Tcp()
     aws: Aws | None = None
+    uploads_bucket: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None = (
+        None  # none: the account's
+    )
+    uploads_expire_s: Annotated[float, Field(ge=60, le=7 * 86_400)] = 3600
     products: list[str | Product] = Field(default_factory=list, max_length=1000)
     rules: list[dict[str, Any]] = Field(default_factory=list)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
@@ -64,6 +86,12 @@ class BackendConfig(_Strict):
     def product_names(self) -> list[str]:
         """The known products."""
         return [entry if isinstance(entry, str) else entry.productId for entry in self.products]
+
+    @property
+    def specs(self) -> dict[str, ProductSpec]:
+        """The products' specs, of those that have one."""
+        found = ((entry.productId, entry.spec) for entry in self.products if not isinstance(entry, str))
+        return {product: spec for product, spec in found if spec is not None}
 
 
 def load_config(path: Path) -> BackendConfig:
@@ -83,7 +111,7 @@ def load_config(path: Path) -> BackendConfig:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         if first["type"] == "extra_forbidden":
             key = str(first["loc"][-1])
-            models: dict[str, type[BaseModel]] = {"aws": Aws, "mqtt": Mqtt}
+            models: dict[str, type[BaseModel]] = {"aws": Aws, "mqtt": Mqtt, "tcp": Tcp}
             model = models.get(str(first["loc"][0]), BackendConfig)
             raise UsageError(f"{where}: unknown key{did_you_mean(key, list(model.model_fields))}") from None
         raise UsageError(f"{where}: {first['msg']}") from None

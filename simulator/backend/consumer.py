@@ -13,11 +13,14 @@ from collections.abc import Callable
 from typing import cast
 
 from simulator.backend.config import Mqtt
+from simulator.backend.effects import Say
 from simulator.backend.pipeline import Pipeline
+from simulator.messages import Publish
 from simulator.wire.mqtt import Closed, Opened, Received, Session, Settings, Subscribed
 
 FILTERS = (
     "iotlink/+/+/+/+/+/+/+",
+    "devices/+/+/telemetry",
     "fire-prediction/device/+/data",
     "$aws/events/jobExecution/+/+",
 )
@@ -125,6 +128,12 @@ class Consumer(asyncio.Protocol):
         """Once a second or so: keep-alive and time-outs."""
         self._session.tick(self._loop.time())
         self._events()
+
+    def say(self, what: Say) -> bool:
+        """Publish; False when too much waits already. Without a connection it waits for the next one."""
+        taken = self._session.publish(Publish("answer", what.topic, what.payload), self._loop.time())
+        self._write()
+        return taken
 
     # -- messages
 

@@ -6,6 +6,9 @@ Rules: a check gives the reason or an empty string; it never raises and never re
 from simulator.backend.decode import ControlResult, Report, Telemetry
 
 METRICS_MAX = 200
+NODES_MAX = 2000
+UPLOAD_MAX = 5 * 1024**3
+PARTS_MAX = 64  # the URLs of more would not fit into one message
 NAME_MAX = 64
 TEXT_MAX = 256
 ID_MAX = 256
@@ -32,6 +35,8 @@ def check_telemetry(sample: Telemetry) -> str:
         return reason
     if sample.hub_timestamp is not None and _check_time(sample.hub_timestamp, sample.ingest_timestamp):
         return "hub_timestamp.range"
+    if sample.nodes is not None and (reason := check_nodes(sample.nodes)):
+        return reason
     metrics = sample.metrics
     if type(metrics) is not dict:
         return "metrics.type"
@@ -82,7 +87,48 @@ def check_control_result(result: ControlResult, now_ms: int) -> str:
 
 def check_report(report: Report, now_ms: int) -> str:
     """The reason why another report is refused, or ''."""
-    return _check_time(report.device_timestamp, now_ms)
+    reason = _check_time(report.device_timestamp, now_ms)
+    if not reason and report.nodes is not None:
+        reason = check_nodes(report.nodes)
+    if not reason and report.kind == "upload_request":
+        reason = _check_upload_request(report.data.get("upload"))
+    return reason
+
+
+def check_nodes(nodes: object) -> str:
+    """The reason why a list of who is there is refused, or ''."""
+    if type(nodes) is not list:
+        return "nodes.type"
+    if len(nodes) > NODES_MAX:
+        return "nodes.too_many"
+    for node in nodes:
+        if type(node) is not dict:
+            return "nodes.type"
+        for name in ("device_id", "role", "parent"):
+            value = node.get(name, "" if name != "device_id" else None)
+            if type(value) is not str:
+                return f"nodes.{name}.type"
+            if len(value) > ID_MAX:
+                return f"nodes.{name}.range"
+    return ""
+
+
+def _check_upload_request(upload: object) -> str:
+    if type(upload) is not dict:
+        return "upload.type"
+    for name, length_max in (("name", 200), ("content_type", 100), ("id", ID_MAX)):
+        text = upload.get(name, "" if name == "id" else None)
+        if type(text) is not str:
+            return f"upload.{name}.type"
+        if (not text and name != "id") or len(text) > length_max or not text.isprintable():
+            return f"upload.{name}.range"
+    for name, most in (("size", UPLOAD_MAX), ("parts", PARTS_MAX)):
+        number = upload.get(name)
+        if type(number) is not int:
+            return f"upload.{name}.type"
+        if not 1 <= number <= most:
+            return f"upload.{name}.range"
+    return ""
 
 
 def _check_time(at_ms: object, now_ms: int) -> str:

@@ -3,38 +3,93 @@
 Rules: no I/O, no clock, no randomness; the same inputs give the same effects. Every sample is kept, but
 only one that is newer (by device time) than the last moves an alarm. What is remembered for a device is
 bounded, and so is the number of devices. A device whose product is not known yet is looked up, and its
-latest samples wait for the answer. At most one alarm is open for a device and a rule.
+latest samples wait for the answer, and so do, in the store, messages that only the product's spec can read.
+At most one alarm is open for a device and a rule; it keeps the version of the rule that it was raised by, and
+is closed when the rule is deleted or is not for the product any more. What a device says of its own product
+(provisioning_complete) counts only where the registry knows nothing, as for a hub's children.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import orjson
 
 from simulator.backend import contract
 from simulator.backend.alarms import Alarm, open_alarm
-from simulator.backend.decode import ControlResult, Decoder, Ignored, JobEnded, Refused, Report, Telemetry
+from simulator.backend.decode import (
+    TAKEN_TOPIC,
+    Binary,
+    ControlResult,
+    Decoded,
+    Decoder,
+    JobEnded,
+    Refused,
+    Report,
+    Telemetry,
+    taken_payload,
+)
 from simulator.backend.effects import (
+    AbortUpload,
     Call,
+    CompleteUpload,
     CreateJob,
     DeadLetter,
+    DropWaiting,
     Effect,
+    KeepWaiting,
     LookUp,
+    OpenUpload,
+    ReplayEnded,
     SaveDevice,
+    SaveNodes,
+    Say,
     SetDesired,
     StoreReport,
     StoreTelemetry,
 )
 from simulator.backend.rules import Rule, Rules
+from simulator.backend.uploads import Uploads, answer_topic, say
+from simulator.wire.spec import ProductSpec
 
 DEVICES_MAX = 200_000
 WAITING_MAX = 50  # samples of one device that wait for its product
+UNREAD_BYTES_MAX = 64 * 1024 * 1024  # of binary messages that wait for it, of all devices
 LOOKUP_AGAIN_MS = 30_000  # after a failed look-up
 NO_PRODUCT_AGAIN_MS = 600_000  # a device without a product may be given one
 
+# A fire sensor's index that falls back by so many, to so few, after so long, began again. What a broker or a device
+# repeats is nearer: a device has fewer in flight, and what came as one burst was never acknowledged.
+INDEX_BACK = 10
+INDEX_FIRST = 10
+INDEX_BURST_MS = 10_000
+
 _ALARM_FIELDS = frozenset(f.name for f in fields(Alarm))
+
+
+class Course(NamedTuple):
+    """How far a fire sensor's running index is."""
+
+    idx: int
+    begins: int  # how often it began again
+    began_ms: int  # when the first of this course came
+    last_ms: int  # when the last one came
+
+    def then(self, idx: int, now_ms: int) -> "Course":
+        """The course with one more record."""
+        if now_ms < self.last_ms:
+            return self  # of old: a dead letter that is tried again
+        back = self.idx - idx
+        if back >= INDEX_BACK and idx <= INDEX_FIRST and self.last_ms - self.began_ms >= INDEX_BURST_MS:
+            return Course(idx, self.begins + 1, now_ms, now_ms)
+        return Course(idx, self.begins, self.began_ms, now_ms) if idx > self.idx else self
+
+    def key(self, digest: int) -> int:
+        """What makes a record unique: its bytes, and in which course they came."""
+        mixed = (digest ^ self.begins * 0x9E37_79B9_7F4A_7C15) & (1 << 64) - 1
+        return mixed - (1 << 64) if mixed >> 63 else mixed
 
 
 class Device:
@@ -42,12 +97,17 @@ class Device:
 
     __slots__ = (
         "alarms",
+        "claim",
+        "course",
         "last_key",
         "last_timestamp",
         "lookup_at_ms",
+        "nodes",
+        "nodes_at_ms",
         "product",
         "rules",
         "thing",
+        "unread",
         "waiting",
     )
 
@@ -60,6 +120,16 @@ class Device:
         self.lookup_at_ms = 0  # when to ask for the product (again)
         self.waiting: deque[Telemetry] | None = deque(maxlen=WAITING_MAX)  # None once the product was answered
         self.alarms: dict[str, Alarm] = {}  # open ones, by rule
+        self.claim: str | None = None  # the product as the device says it
+        self.course: Course | None = None
+        self.nodes = b""  # a digest of who is there, of a hub
+        self.nodes_at_ms = 0
+        self.unread: list[tuple[int, str, bytes]] = []  # messages that wait for the product, see KeepWaiting
+
+    def save(self) -> SaveDevice:
+        """The effect that remembers it as it is now."""
+        course = orjson.dumps(list(self.course)).decode() if self.course else ""
+        return SaveDevice(self.thing, self.product, self.last_timestamp, self.last_key, course)
 
 
 class Backend:
@@ -68,12 +138,36 @@ class Backend:
     def __init__(self, rules: Rules, devices_max: int = DEVICES_MAX) -> None:
         self.rules = rules
         self.received: Counter[str] = Counter()
-        self.dead: Counter[str] = Counter()
+        self.dead: Counter[str] = Counter()  # by reason, without those that were replayed
+        self.refused: Counter[str] = Counter()  # as often as it happened since the start
         self._devices_max = devices_max
         self._decode = Decoder()
         self._devices: dict[str, Device] = {}
         self._by_job: dict[str, Alarm] = {}
         self._open: dict[str, Alarm] = {}
+        self._raised_by: dict[str, Rule] = {}  # of each open alarm, as the rule was then
+        self._unread: set[str] = set()  # devices with messages that wait
+        self._unread_bytes = 0
+        self.uploads = Uploads()
+
+    def replace_rules(self, rules: Rules, now_ms: int) -> list[Effect]:
+        """Judge by these rules from now on. What no rule stands behind any more is closed."""
+        self.rules = rules
+        for device in self._devices.values():
+            device.rules = rules.for_product(device.product)
+        effects: list[Effect] = []
+        for alarm in list(self._open.values()):
+            if not self._stands(alarm):
+                effects += self._after(alarm, alarm.close(now_ms, "the rule does not exist any more"))
+        return effects
+
+    def _stands(self, alarm: Alarm) -> bool:
+        rule = self.rules.by_id.get(alarm.rule_id)
+        return rule is not None and rule.is_for(self._devices[alarm.thing].product)
+
+    def replace_specs(self, specs: Mapping[str, ProductSpec]) -> None:
+        """Read the products' bytes by these specs from now on."""
+        self._decode.specs = dict(specs)
 
     @property
     def open_alarms(self) -> Mapping[str, Alarm]:
@@ -82,43 +176,160 @@ class Backend:
 
     # -- messages
 
-    def ingest(self, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
-        """Take one message; never raises whatever its bytes are."""
-        message = self._decode(topic, payload, now_ms)
-        if isinstance(message, Telemetry):
-            self.received["telemetry"] += 1
-            reason = contract.check_telemetry(message)
-            if reason:
-                return self._refuse(reason, topic, payload, now_ms)
-            return self._telemetry(message, topic, payload, now_ms)
-        if isinstance(message, Refused | Ignored):
-            self.received[message.kind] += 1
-            return self._refuse(message.reason, topic, payload, now_ms) if isinstance(message, Refused) else []
-        if isinstance(message, ControlResult):
-            self.received["control_result"] += 1
-            reason = contract.check_control_result(message, now_ms)
-            if reason:
-                return self._refuse(reason, topic, payload, now_ms)
-            return self._control_result(message, now_ms)
-        if isinstance(message, Report):
-            self.received[message.kind] += 1
-            reason = contract.check_report(message, now_ms)
-            if reason:
-                return self._refuse(reason, topic, payload, now_ms)
-            return [StoreReport(message.thing, message.kind, message.device_timestamp, now_ms, payload.decode())]
-        self.received["job_event"] += 1
-        return self._job_ended(message, now_ms)
+    def ingest(self, topic: str, payload: bytes, now_ms: int, arrived_ms: int | None = None) -> list[Effect]:
+        """Take one message, which may have come earlier; never raises whatever its bytes are."""
+        message = self._decode(topic, payload, now_ms if arrived_ms is None else arrived_ms)
+        self.received[_kind(message)] += 1
+        if isinstance(message, Binary):
+            return self._binary(message, topic, payload, now_ms)
+        return self._take_in(message, topic, payload, now_ms)
+
+    def take(self, sample: Telemetry, source: str, now_ms: int) -> list[Effect]:
+        """Take a sample that keeps the contract already."""
+        self.received["telemetry"] += 1
+        return self._telemetry(sample, TAKEN_TOPIC, None, now_ms)
+
+    def replay(self, letter_id: int, letter: DeadLetter, now_ms: int) -> list[Effect]:
+        """Try a dead letter again. It was counted when it came."""
+        received, dead = self.received, self.dead
+        self.received, self.dead = Counter(), Counter()
+        try:
+            effects = self.ingest(letter.topic, letter.payload, now_ms, letter.at_ms)
+        finally:
+            self.received, self.dead = received, dead
+        refused = [effect.reason for effect in effects if isinstance(effect, DeadLetter)]
+        dead[letter.reason] -= 1
+        if not dead[letter.reason]:
+            del dead[letter.reason]
+        if refused:
+            dead[refused[0]] += 1
+            effects = [effect for effect in effects if not isinstance(effect, DeadLetter)]
+        return [*effects, ReplayEnded(letter_id, now_ms, letter.reason, refused[0] if refused else "")]
+
+    def _take_in(self, message: Decoded, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
+        match message:
+            case Telemetry():
+                reason = contract.check_telemetry(message)
+                if reason:
+                    return self._refuse(reason, topic, payload, now_ms)
+                return self._telemetry(message, topic, payload, now_ms)
+            case Refused():
+                return self._refuse(message.reason, topic, payload, now_ms)
+            case ControlResult():
+                reason = contract.check_control_result(message, now_ms)
+                if reason:
+                    return self._refuse(reason, topic, payload, now_ms)
+                return self._control_result(message, now_ms)
+            case Report():
+                reason = contract.check_report(message, now_ms)
+                if reason:
+                    return [*self._refuse(reason, topic, payload, now_ms), *self._refuse_upload(message, topic, reason)]
+                return self._report(message, topic, payload, now_ms)
+            case JobEnded():
+                return self._job_ended(message, now_ms)
+        return []
+
+    def _report(self, message: Report, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
+        document = message.document or payload.decode()
+        effects: list[Effect] = [StoreReport(message.thing, message.kind, message.device_timestamp, now_ms, document)]
+        if message.nodes is not None and message.hub_id == message.thing:
+            effects += self._there(message.thing, message.nodes, message.device_timestamp)
+        match message.kind:
+            case "provisioning_complete":
+                effects += self._claimed(message, now_ms)
+            case "upload_request":
+                effects += self.uploads.requested(message.thing, topic, message.data["upload"], now_ms)
+            case "upload_complete":
+                effects += self.uploads.completed(message.thing, message.data.get("upload"), now_ms)
+        return effects
+
+    def _refuse_upload(self, message: Report, topic: str, reason: str) -> list[Effect]:
+        """A device that asks for the impossible need not ask again."""
+        if message.kind != "upload_request":
+            return []
+        upload = message.data.get("upload")
+        name = upload.get("name") if type(upload) is dict else None
+        more = {"name": name} if type(name) is str else {}
+        return [say(message.thing, answer_topic(topic), 0, error=f"refused: {reason}", **more)]
+
+    def _there(self, hub: str, nodes: Any, at_ms: int) -> list[Effect]:
+        """Who a hub says is there, when that is news."""
+        device = self._device(hub)
+        if device is None or at_ms < device.nodes_at_ms:
+            return []
+        device.nodes_at_ms = at_ms
+        document = orjson.dumps(nodes)
+        digest = blake2b(document, digest_size=8).digest()
+        if digest == device.nodes:
+            return []
+        device.nodes = digest
+        return [SaveNodes(hub, at_ms, document.decode())]
+
+    def _claimed(self, message: Report, now_ms: int) -> list[Effect]:
+        """A device says which product it is."""
+        claim = message.data.get("provisioning")
+        product = claim.get("product") if type(claim) is dict else None
+        device = self._device(message.thing) if type(product) is str and 0 < len(product) <= 128 else None
+        if device is None or device.product is not None:
+            return []
+        device.claim = product
+        if device.waiting is None:  # the registry knows nothing
+            return self._is(device, product, now_ms)
+        return [device.save(), *self._look_up(device, now_ms)]
+
+    def _wait(self, device: Device, arrived_ms: int, topic: str, payload: bytes) -> None:
+        device.unread.append((arrived_ms, topic, payload))
+        self._unread.add(device.thing)
+        self._unread_bytes += len(payload)
+
+    def _device(self, thing: str) -> Device | None:
+        """A device; None when there are too many."""
+        device = self._devices.get(thing)
+        if device is None and len(self._devices) < self._devices_max:
+            device = self._devices[thing] = Device(thing)
+        return device
+
+    def _look_up(self, device: Device, now_ms: int) -> list[Effect]:
+        if device.product is not None or now_ms < device.lookup_at_ms:
+            return []
+        device.lookup_at_ms = now_ms + LOOKUP_AGAIN_MS
+        return [LookUp(device.thing)]
+
+    def _binary(self, message: Binary, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
+        """Read it by its product's spec; it waits while the product is not known."""
+        if not self._decode.specs:
+            return self._refuse("bin.no_product_spec", topic, payload, now_ms)
+        device = self._device(message.thing)
+        if device is None:
+            return self._refuse("devices.too_many", topic, payload, now_ms)
+        looked_up = self._look_up(device, now_ms)
+        if device.product is None and device.waiting is not None:
+            if len(device.unread) >= WAITING_MAX or self._unread_bytes + len(payload) > UNREAD_BYTES_MAX:
+                return [*self._refuse("bin.product_unknown", topic, payload, now_ms), *looked_up]
+            self._wait(device, message.ingest_timestamp, topic, payload)
+            kept = KeepWaiting(device.thing, message.ingest_timestamp, topic, payload)
+            return [kept, device.save(), *looked_up]
+        read = self._decode.binary(message, device.product)
+        return [*self._take_in(read, topic, payload, now_ms), *looked_up]
+
+    def product_of(self, thing: str) -> str | None:
+        """The product of a device, if it is known."""
+        device = self._devices.get(thing)
+        return device.product if device else None
 
     def _refuse(self, reason: str, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
         self.dead[reason] += 1
+        self.refused[reason] += 1
         return [DeadLetter(now_ms, reason, topic, payload)]
 
-    def _telemetry(self, sample: Telemetry, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
-        device = self._devices.get(sample.device_id)
+    def _telemetry(self, sample: Telemetry, topic: str, payload: bytes | None, now_ms: int) -> list[Effect]:
+        device = self._devices.get(sample.device_id) or self._device(sample.device_id)
         if device is None:
-            if len(self._devices) >= self._devices_max:
-                return self._refuse("devices.too_many", topic, payload, now_ms)
-            device = self._devices[sample.device_id] = Device(sample.device_id)
+            return self._refuse("devices.too_many", topic, payload or taken_payload(sample), now_ms)
+        if sample.idx is not None:
+            course = device.course or Course(0, 0, sample.ingest_timestamp, 0)
+            device.course = course = course.then(sample.idx, sample.ingest_timestamp)
+            sample = sample._replace(key=course.key(sample.key))
         effects: list[Effect] = [
             StoreTelemetry(
                 sample.device_id,
@@ -127,17 +338,20 @@ class Backend:
                 sample.hub_id,
                 sample.device_timestamp,
                 sample.hub_timestamp,
-                now_ms,
+                sample.ingest_timestamp,
                 orjson.dumps(sample.metrics).decode(),
             )
         ]
+        if sample.nodes is not None and sample.hub_id == sample.device_id:
+            effects += self._there(sample.device_id, sample.nodes, sample.device_timestamp)
         if sample.key == device.last_key or sample.device_timestamp < device.last_timestamp:
             return effects  # repeated or late: kept if it is new, but it moves nothing
         device.last_timestamp, device.last_key = sample.device_timestamp, sample.key
-        effects.append(SaveDevice(device.thing, device.product, sample.device_timestamp, sample.key))
-        if device.product is None and now_ms >= device.lookup_at_ms:
-            device.lookup_at_ms = now_ms + LOOKUP_AGAIN_MS
-            effects.append(LookUp(device.thing))
+        if device.product is None:
+            if sample.product is not None:
+                effects += self._is(device, sample.product, now_ms)
+            effects += self._look_up(device, now_ms)
+        effects.append(device.save())
         if device.waiting is not None:
             device.waiting.append(sample)
         elif device.rules:
@@ -148,14 +362,17 @@ class Backend:
         """Ask every rule of the device's product about a sample."""
         effects: list[Effect] = []
         for rule in device.rules:
-            bad = rule.compiled.holds(sample.metrics)
             alarm = device.alarms.get(rule.ruleId)
+            if alarm is not None:
+                rule = self._raised_by[alarm.alarm_id]
+            bad = rule.compiled.holds(sample.metrics)
             if bad is None or (alarm is None and not bad):
                 continue
             value = _number(sample.metrics.get(rule.compiled.metrics[0]))
             if alarm is None:
                 alarm = open_alarm(rule, device.thing, device.product, sample.device_timestamp, value, now_ms)
                 device.alarms[rule.ruleId] = self._open[alarm.alarm_id] = alarm
+                self._raised_by[alarm.alarm_id] = rule
                 effects += self._after(alarm, alarm.start(rule, now_ms))
             else:
                 moved = alarm.sample(rule, bad, sample.device_timestamp, value, now_ms)
@@ -173,7 +390,7 @@ class Backend:
         device = self._devices.get(message.thing)
         effects: list[Effect] = [stored]
         for alarm in list(device.alarms.values()) if device else ():
-            rule = self.rules.by_id[alarm.rule_id]
+            rule = self._raised_by[alarm.alarm_id]
             moved = alarm.control_result(message.action_id, message.result, message.reason, rule, now_ms)
             effects += self._after(alarm, moved)
         return effects
@@ -185,7 +402,7 @@ class Backend:
         reason = "; ".join(f"{name}: {value}" for name, value in sorted(message.details.items()))
         if isinstance(message.details.get("reason"), str):
             reason = message.details["reason"]
-        rule = self.rules.by_id[alarm.rule_id]
+        rule = self._raised_by[alarm.alarm_id]
         return self._after(alarm, alarm.job_ended(message.job_id, message.status.upper(), reason, rule, now_ms))
 
     # -- time and answers
@@ -194,30 +411,47 @@ class Backend:
         """Let waiting end; call it a few times a second."""
         effects: list[Effect] = []
         for alarm in list(self._open.values()):
-            effects += self._after(alarm, alarm.tick(self.rules.by_id[alarm.rule_id], now_ms))
-        return effects
+            effects += self._after(alarm, alarm.tick(self._raised_by[alarm.alarm_id], now_ms))
+        for thing in self._unread:
+            effects += self._look_up(self._devices[thing], now_ms)
+        return effects + self.uploads.tick(now_ms)
 
     def product_answered(self, thing: str, product: str | None, now_ms: int) -> list[Effect]:
         """A look-up ended: None when the device has no product. Its waiting samples are judged now."""
         device = self._devices.get(thing)
         if device is None or device.product is not None:
             return []
-        waiting, device.waiting = device.waiting or (), None
         device.lookup_at_ms = now_ms + NO_PRODUCT_AGAIN_MS
+        return self._is(device, product or device.claim, now_ms)
+
+    def _is(self, device: Device, product: str | None, now_ms: int) -> list[Effect]:
+        """The product is known, or known to be unknown: what waited is read and judged now."""
+        waiting, device.waiting = device.waiting or (), None
+        unread, device.unread = device.unread, []
         device.product, device.rules = product, self.rules.for_product(product)
-        effects: list[Effect] = [SaveDevice(thing, product, device.last_timestamp, device.last_key)]
+        effects: list[Effect] = [device.save()]
         for sample in waiting:
             effects += self._judge(device, sample, now_ms)
+        if unread:
+            self._unread.discard(device.thing)
+            effects.append(DropWaiting(device.thing))
+        for arrived_ms, topic, payload in unread:
+            self._unread_bytes -= len(payload)
+            message = self._decode(topic, payload, arrived_ms)
+            read = self._decode.binary(message, product) if isinstance(message, Binary) else message
+            effects += self._take_in(read, topic, payload, now_ms)
         return effects
 
-    def done(self, call: Call, at_ms: int, error: str, now_ms: int) -> list[Effect]:
+    def done(self, call: Call, at_ms: int, error: str, now_ms: int, result: Any = None) -> list[Effect]:
         """A call to AWS, begun at `at_ms`, ended: `error` is empty when AWS took it."""
-        if isinstance(call, LookUp):
+        if isinstance(call, LookUp | Say):
             return []  # a failed one: the device's next sample asks again, not before LOOKUP_AGAIN_MS
+        if isinstance(call, OpenUpload | CompleteUpload | AbortUpload):
+            return self.uploads.answered(call, result, error, now_ms)
         alarm = self._open.get(call.alarm_id)
         if alarm is None:
             return []
-        rule = self.rules.by_id[alarm.rule_id]
+        rule = self._raised_by[alarm.alarm_id]
         match call:
             case SetDesired() if error:
                 moved = alarm.command_failed(call.action_id, error, rule, now_ms)
@@ -235,6 +469,7 @@ class Backend:
             return effects
         if alarm.state == "closed":
             self._open.pop(alarm.alarm_id, None)
+            self._raised_by.pop(alarm.alarm_id, None)
             self._by_job.pop(alarm.job_id, None)
             self._devices[alarm.thing].alarms.pop(alarm.rule_id, None)
         elif alarm.job_id:
@@ -243,27 +478,55 @@ class Backend:
 
     # -- restart
 
-    def resume(self, devices: Iterable[SaveDevice], documents: Iterable[str], now_ms: int) -> list[Effect]:
+    def resume(
+        self,
+        devices: Iterable[SaveDevice],
+        documents: Iterable[str],
+        now_ms: int,
+        *,
+        old_rules: Mapping[tuple[str, int], Rule] | None = None,
+        claims: Mapping[str, str] | None = None,
+        waiting: Iterable[KeepWaiting] = (),
+        uploads: Iterable[str] = (),
+    ) -> list[Effect]:
         """Take up what the store remembers; asks again for the calls that were never confirmed."""
         for saved in devices:
             device = self._devices[saved.device_id] = Device(saved.device_id)
             device.last_timestamp, device.last_key = saved.last_timestamp, saved.last_key
             device.product, device.rules = saved.product_id, self.rules.for_product(saved.product_id)
+            device.course = Course(*orjson.loads(saved.course)) if saved.course else None
+            device.claim = claims.get(saved.device_id) if claims else None
             if saved.product_id is not None:
                 device.waiting = None
-        effects: list[Effect] = []
+        effects = self.uploads.resume(uploads)
+        for message in waiting:
+            self._wait(self._devices[message.thing], *message[1:])
         for document in documents:
             alarm = Alarm(**{k: v for k, v in orjson.loads(document).items() if k in _ALARM_FIELDS})
             device = self._devices[alarm.thing]
             device.alarms[alarm.rule_id] = self._open[alarm.alarm_id] = alarm
-            rule = self.rules.by_id.get(alarm.rule_id)
-            if rule is None or rule not in device.rules:
+            if not self._stands(alarm):
                 effects += self._after(alarm, alarm.close(now_ms, "the rule does not exist any more"))
-            else:
-                if alarm.job_id:
-                    self._by_job[alarm.job_id] = alarm
-                effects += alarm.calls(rule)
+                continue
+            rule = self.rules.by_id[alarm.rule_id]
+            rule = (old_rules or {}).get((alarm.rule_id, alarm.rule_version), rule)
+            self._raised_by[alarm.alarm_id] = rule
+            if alarm.job_id:
+                self._by_job[alarm.job_id] = alarm
+            effects += alarm.calls(rule)
         return effects
+
+
+def _kind(message: Decoded) -> str:
+    """The row it is counted in."""
+    match message:
+        case Telemetry():
+            return "telemetry"
+        case ControlResult():
+            return "control_result"
+        case JobEnded():
+            return "job_event"
+    return message.kind
 
 
 def _number(value: Any) -> float | None:

@@ -6,7 +6,7 @@ repeat: the same action id, the same job id.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class StoreTelemetry(NamedTuple):
@@ -23,7 +23,7 @@ class StoreTelemetry(NamedTuple):
 
 
 class StoreReport(NamedTuple):
-    """Keep what a device said besides telemetry: control_result, alert_report, provisioning_complete."""
+    """Keep what a device said besides telemetry: control_result, alert_report, heartbeat and so on."""
 
     device_id: str
     kind: str
@@ -41,6 +41,38 @@ class DeadLetter(NamedTuple):
     payload: bytes
 
 
+class ReplayEnded(NamedTuple):
+    """A dead letter was tried again: `again` is why it was refused again, or empty."""
+
+    letter_id: int
+    at_ms: int
+    reason: str
+    again: str
+
+
+class KeepWaiting(NamedTuple):
+    """Keep a message that cannot be read before its device's product is known."""
+
+    thing: str
+    at_ms: int
+    topic: str
+    payload: bytes
+
+
+class DropWaiting(NamedTuple):
+    """The product is known: what waited has been read."""
+
+    thing: str
+
+
+class SaveNodes(NamedTuple):
+    """Remember who a hub says is there."""
+
+    hub_id: str
+    at_ms: int
+    nodes: str  # JSON
+
+
 class SaveDevice(NamedTuple):
     """Remember what is known of a device over a restart."""
 
@@ -48,6 +80,7 @@ class SaveDevice(NamedTuple):
     product_id: str | None
     last_timestamp: int
     last_key: int
+    course: str = ""  # JSON, of a fire sensor's running index
 
 
 class SaveAlarm(NamedTuple):
@@ -58,6 +91,35 @@ class SaveAlarm(NamedTuple):
     rule_id: str
     state: str
     raised_at_ms: int
+    document: str  # JSON
+
+
+class SaveVersion(NamedTuple):
+    """Remember a rule or a spec as it is from now on; without a document it is gone."""
+
+    kind: Literal["rule", "spec"]
+    name: str
+    version: int
+    at_ms: int
+    source: Literal["config", "api"]
+    document: str | None  # JSON
+
+
+class SaveConfigured(NamedTuple):
+    """Remember what the configuration file said of a rule or a spec; without a document nothing."""
+
+    kind: Literal["rule", "spec"]
+    name: str
+    document: str | None
+
+
+class SaveUpload(NamedTuple):
+    """Remember an upload as it is now."""
+
+    upload_id: str
+    thing: str
+    state: str
+    requested_at_ms: int
     document: str  # JSON
 
 
@@ -115,6 +177,48 @@ class CreateJob(NamedTuple):
     timeout_s: float
 
 
-Write = StoreTelemetry | StoreReport | DeadLetter | SaveDevice | SaveAlarm | Record | OpenDispatch | CloseDispatch
-Call = LookUp | SetDesired | CreateJob
+class OpenUpload(NamedTuple):
+    """Begin a multipart upload, or take up the one that was begun, and presign the URLs of its parts."""
+
+    upload_id: str
+    thing: str
+    key: str
+    content_type: str
+    parts: int
+    s3_id: str  # empty: not begun yet
+
+
+class CompleteUpload(NamedTuple):
+    """Make one object of the parts."""
+
+    upload_id: str
+    thing: str
+    key: str
+    s3_id: str
+    etags: tuple[str, ...]
+
+
+class AbortUpload(NamedTuple):
+    """Throw the parts away."""
+
+    upload_id: str
+    thing: str
+    key: str
+    s3_id: str
+
+
+class Say(NamedTuple):
+    """Publish something to a device; when it is lost the device asks again."""
+
+    thing: str
+    topic: str
+    payload: bytes
+
+
+Write = (
+    StoreTelemetry | StoreReport | DeadLetter | ReplayEnded | KeepWaiting | DropWaiting | SaveNodes | SaveDevice
+    | SaveAlarm | SaveVersion | SaveConfigured | SaveUpload | Record | OpenDispatch | CloseDispatch
+)  # fmt: skip
+CALLS = (LookUp, SetDesired, CreateJob, OpenUpload, CompleteUpload, AbortUpload, Say)
+Call = LookUp | SetDesired | CreateJob | OpenUpload | CompleteUpload | AbortUpload | Say
 Effect = Write | Call

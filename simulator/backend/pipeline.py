@@ -5,12 +5,22 @@ the calls to AWS handed out, so that nothing is done that a restart would not re
 its queue full is answered as failed: the core goes on with its next step.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from simulator.backend.core import Backend
-from simulator.backend.effects import Call, CreateJob, Effect, LookUp, SetDesired
+from simulator.backend.decode import Telemetry
+from simulator.backend.effects import CALLS, Call, DeadLetter, Effect, LookUp, Record, ReplayEnded
+from simulator.backend.rules import Rule, Rules
 from simulator.backend.store import Store
+
+# What a line of the log is worth.
+LOGGED = frozenset(
+    ("alarm_raised", "alarm_closed", "alarm_escalated", "job_created", "job_succeeded", "job_failed", "command_failed")
+)
+
+log = logging.getLogger("backend")
 
 
 class Caller(Protocol):
@@ -24,13 +34,14 @@ class Caller(Protocol):
 class Answer:
     """How a call ended."""
 
-    __slots__ = ("at_ms", "call", "error", "product")
+    __slots__ = ("at_ms", "call", "error", "product", "result")
 
-    def __init__(self, call: Call, at_ms: int, error: str = "", product: str | None = None) -> None:
+    def __init__(self, call: Call, at_ms: int, error: str = "", product: str | None = None, result: Any = None) -> None:
         self.call = call
         self.at_ms = at_ms  # when it was begun
         self.error = error
         self.product = product  # what a look-up found
+        self.result = result  # what another call gave
 
 
 class Pipeline:
@@ -42,21 +53,50 @@ class Pipeline:
         self.now_ms = now_ms
         self._caller: Caller | None = None
         self._calls: list[Call] = []
+        self._told: list[Record] = []
         self._dirty = False
 
-    def start(self, caller: Caller) -> None:
+    def start(self, caller: Caller, old_rules: Mapping[tuple[str, int], Rule] | None = None) -> None:
         """Take up what the store remembers, and make the calls that an earlier process could not confirm."""
         self._caller = caller
         saved = self.store.load()
         self.core.received.update(saved.received)
         self.core.dead.update(saved.dead)
-        self._collect(self.core.resume(saved.devices, saved.open_alarms, self.now_ms()))
+        self._collect(
+            self.core.resume(
+                saved.devices, saved.open_alarms, self.now_ms(), old_rules=old_rules, claims=saved.claims,
+                waiting=saved.waiting, uploads=saved.uploads,
+            )
+        )  # fmt: skip
         self.commit()
 
-    def ingest(self, topic: str, payload: bytes) -> None:
-        """Take a message into the batch."""
+    def ingest(self, topic: str, payload: bytes) -> str:
+        """Take a message into the batch; gives the reason when it is a dead letter, else ''."""
         self._dirty = True  # a message that is only counted is counted for good all the same
-        self._collect(self.core.ingest(topic, payload, self.now_ms()))
+        effects = self.core.ingest(topic, payload, self.now_ms())
+        self._collect(effects)
+        return effects[0].reason if effects and isinstance(effects[0], DeadLetter) else ""
+
+    def replay(self, letter_id: int, letter: DeadLetter) -> str:
+        """Take a dead letter into the batch again; gives the reason when it is one still, else ''."""
+        effects = self.core.replay(letter_id, letter, self.now_ms())
+        self._collect(effects)
+        ended = effects[-1]
+        assert isinstance(ended, ReplayEnded)
+        return ended.again
+
+    def replace_rules(self, rules: Rules) -> None:
+        """Judge by these rules from now on."""
+        self._collect(self.core.replace_rules(rules, self.now_ms()))
+
+    def save(self, effects: Sequence[Effect]) -> None:
+        """Take what somebody else decided into the batch."""
+        self._collect(effects)
+
+    def take(self, sample: Telemetry, source: str) -> None:
+        """Take a sample that keeps the contract already into the batch."""
+        self._dirty = True
+        self._collect(self.core.take(sample, source, self.now_ms()))
 
     def tick(self) -> None:
         """Let time pass."""
@@ -69,28 +109,36 @@ class Pipeline:
         if isinstance(answer.call, LookUp) and not answer.error:
             self._collect(self.core.product_answered(answer.call.thing, answer.product, now_ms))
         else:
-            self._collect(self.core.done(answer.call, answer.at_ms, answer.error, now_ms))
+            self._collect(self.core.done(answer.call, answer.at_ms, answer.error, now_ms, answer.result))
         self.commit()
 
-    def _collect(self, effects: list[Effect]) -> None:
+    def _collect(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, LookUp | SetDesired | CreateJob):
+            if isinstance(effect, CALLS):
                 self._calls.append(effect)
             else:
                 self.store.add(effect)
                 self._dirty = True
+                if isinstance(effect, Record) and effect.kind in LOGGED:
+                    self._told.append(effect)
+
+    def _write(self) -> None:
+        if not self._dirty:
+            return
+        self.store.commit(self.core.received, self.core.dead)
+        self._dirty = False
+        for told in self._told:
+            detail = " ".join(f"{name}={value}" for name, value in told.detail.items())
+            log.info("%s %s %s %s", told.kind, told.thing, told.alarm_id, detail)
+        self._told.clear()
 
     def commit(self) -> None:
         """Make everything collected so far durable, then hand out the calls."""
-        if self._dirty:
-            self.store.commit(self.core.received, self.core.dead)
-            self._dirty = False
+        self._write()
         while self._calls and self._caller is not None:
             calls, self._calls = self._calls, []
             for call in calls:
                 if not self._caller.submit(call):
                     now_ms = self.now_ms()
                     self._collect(self.core.done(call, now_ms, "too many calls are waiting", now_ms))
-            if self._dirty:
-                self.store.commit(self.core.received, self.core.dead)
-                self._dirty = False
+            self._write()

@@ -10,10 +10,13 @@ from typing import Any
 
 import orjson
 
+from simulator.backend.effects import DeadLetter
+
 EVENTS_PAGE = 1000
 ALARMS_MAX = 10_000
 TELEMETRY_PAGE = 1000
-DEAD_LETTERS_PAGE = 100
+DEAD_LETTERS_PAGE = 1000
+UPLOADS_PAGE = 1000
 
 
 class Queries:
@@ -28,10 +31,12 @@ class Queries:
 
     def counts(self) -> dict[str, Any]:
         """Messages by kind and fate."""
-        counts: dict[str, Any] = {"received": {}, "stored": {}, "dead": {}, "duplicates": 0}
+        counts: dict[str, Any] = {
+            "received": {}, "stored": {}, "dead": {}, "replayed": {}, "duplicates": 0, "dead_dropped": 0,
+        }  # fmt: skip
         for scope, name, n in self._db.execute("SELECT scope, name, n FROM counters ORDER BY scope, name"):
-            if scope == "duplicates":
-                counts["duplicates"] = n
+            if scope in ("duplicates", "dead_dropped"):
+                counts[scope] = n
             else:
                 counts[scope][name] = n
         return counts
@@ -68,22 +73,90 @@ class Queries:
         if self._db.execute("SELECT 1 FROM devices WHERE device_id = ?", (thing,)).fetchone() is None:
             return None
         rows = self._db.execute(
-            "SELECT device_timestamp, ingest_timestamp, metrics FROM telemetry WHERE device_id = ?"
-            " ORDER BY device_timestamp DESC LIMIT ?",
+            "SELECT device_timestamp, ingest_timestamp, metrics, hub_id, hub_timestamp FROM telemetry"
+            " WHERE device_id = ? ORDER BY device_timestamp DESC LIMIT ?",
             (thing, min(limit, TELEMETRY_PAGE)),
         )
         return [
             {"device_timestamp": at_ms, "ingest_timestamp": in_ms, "metrics": orjson.loads(metrics)}
-            for at_ms, in_ms, metrics in rows
+            | _hub(thing, hub, hub_ms)
+            for at_ms, in_ms, metrics, hub, hub_ms in rows
         ]
 
-    def dead_letters(self, limit: int) -> list[dict[str, Any]]:
-        """The latest refused messages, newest first."""
+    def hubs(self) -> list[dict[str, Any]]:
+        """Who each hub said is there, the last time."""
+        rows = self._db.execute("SELECT hub_id, at_ms, nodes FROM hubs ORDER BY hub_id LIMIT ?", (ALARMS_MAX,))
+        return [{"hub_id": hub, "at_ms": at_ms, "nodes": orjson.loads(nodes)} for hub, at_ms, nodes in rows]
+
+    def uploads(self, limit: int) -> list[dict[str, Any]]:
+        """The latest uploads, newest first."""
+        sql = "SELECT document FROM uploads ORDER BY requested_at_ms DESC, rowid DESC LIMIT ?"
+        found = [orjson.loads(row[0]) for row in self._db.execute(sql, (min(limit, UPLOADS_PAGE),))]
+        names = (
+            "upload_id", "thing", "name", "size", "content_type", "parts", "state", "reason", "bucket", "key", "etag",
+            "requested_at_ms", "ended_at_ms",
+        )  # fmt: skip
+        return [{name: upload[name] for name in names} for upload in found]
+
+    def current(self, kind: str) -> list[dict[str, Any]]:
+        """The rules or specs that are in force, by name."""
         rows = self._db.execute(
-            "SELECT at_ms, reason, topic, payload FROM dead_letters ORDER BY id DESC LIMIT ?",
-            (min(limit, DEAD_LETTERS_PAGE),),
+            "SELECT name, max(version), at_ms, source, document FROM versions WHERE kind = ?"
+            " GROUP BY name ORDER BY name",
+            (kind,),
         )
-        return [
-            {"at_ms": at_ms, "reason": reason, "topic": topic, "payload": payload.decode(errors="replace")}
-            for at_ms, reason, topic, payload in rows
-        ]
+        return [_version(kind, row) for row in rows if row[4] is not None]
+
+    def history(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """All versions of a rule or a spec that are kept, newest first."""
+        rows = self._db.execute(
+            "SELECT name, version, at_ms, source, document FROM versions WHERE kind = ? AND name = ?"
+            " ORDER BY version DESC",
+            (kind, name),
+        )
+        return [_version(kind, row) for row in rows]
+
+    def dead_letters(self, after: int, limit: int, reason: str | None = None, replayed: bool = False) -> dict[str, Any]:
+        """A page of the refused messages, oldest first; ask again with `next`."""
+        found = self.letters(after, min(limit, DEAD_LETTERS_PAGE), reason, replayed)
+        letters = []
+        for letter_id, letter, replayed_at_ms in found:
+            shown = {"id": letter_id, "at_ms": letter.at_ms, "reason": letter.reason, "topic": letter.topic}
+            try:
+                shown["payload"] = letter.payload.decode()
+            except UnicodeDecodeError:
+                shown["payload_hex"] = letter.payload.hex()
+            letters.append(shown | {"replayed_at_ms": replayed_at_ms})
+        return {"next": found[-1][0] if found else after, "dead_letters": letters}
+
+    def letters(
+        self, after: int, limit: int, reason: str | None = None, replayed: bool = False
+    ) -> list[tuple[int, DeadLetter, int | None]]:
+        """Refused messages with their ids, and when they were replayed."""
+        rows = self._db.execute(
+            "SELECT id, at_ms, reason, topic, payload, replayed_at_ms FROM dead_letters WHERE id > ?"
+            " AND (? IS NULL OR reason = ?) AND (? OR replayed_at_ms IS NULL) ORDER BY id LIMIT ?",
+            (after, reason, reason, replayed, limit),
+        )
+        return [(row[0], DeadLetter(*row[1:5]), row[5]) for row in rows]
+
+    def last_letter(self) -> int:
+        """The id of the latest refused message."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM dead_letters").fetchone()[0])
+
+
+def _hub(thing: str, hub: str | None, hub_ms: int | None) -> dict[str, Any]:
+    """What a hub adds to a sample of its own or of a child."""
+    said: dict[str, Any] = {} if hub is None else {"hub_id": hub}
+    if hub_ms is not None:
+        said["hub_timestamp"] = hub_ms
+    if hub not in (None, thing):
+        said["childDeviceId"] = thing
+    return said
+
+
+def _version(kind: str, row: tuple[Any, ...]) -> dict[str, Any]:
+    name, version, at_ms, source, document = row
+    key = {"rule": "ruleId", "spec": "productId"}[kind]
+    found = {key: name, "version": version, "at_ms": at_ms, "source": source}
+    return found | {kind: None if document is None else orjson.loads(document)}

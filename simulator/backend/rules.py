@@ -38,6 +38,7 @@ class Rule(BaseModel):
     updateTimeout_s: Seconds = 90  # noqa: N815
 
     _compiled: Condition = PrivateAttr()
+    _version: int = PrivateAttr(1)
 
     @field_validator("condition")
     @classmethod
@@ -52,6 +53,21 @@ class Rule(BaseModel):
     def compiled(self) -> Condition:
         """The condition, ready to be asked."""
         return self._compiled
+
+    @property
+    def version(self) -> int:
+        """Counts the changes of the rule."""
+        return self._version
+
+    def as_version(self, version: int) -> "Rule":
+        """The same rule with its number."""
+        numbered = self.model_copy()
+        numbered._version = version
+        return numbered
+
+    def is_for(self, product: str | None) -> bool:
+        """Does it speak of this product?"""
+        return ANY_PRODUCT in self.products or (product is not None and product in self.products)
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -88,19 +104,25 @@ def load_rules(raw: Sequence[Mapping[str, Any]], products: Sequence[str] = ()) -
     rules: list[Rule] = []
     seen: dict[str, int] = {}
     for i, entry in enumerate(raw):
-        try:
-            rule = Rule.model_validate(entry)
-        except ValidationError as error:
-            raise UsageError(_first_mistake(f"rules[{i}]", error)) from None
+        rule = read_rule(f"rules[{i}]", entry, products)
         if rule.ruleId in seen:
             raise UsageError(f"rules[{i}].ruleId: '{rule.ruleId}' is also the id of rules[{seen[rule.ruleId]}]")
-        for product in rule.products:
-            if products and product not in products and product != ANY_PRODUCT:
-                near = did_you_mean(product, list(products))
-                raise UsageError(f"rules[{i}].productId: unknown product '{product}'{near}")
         seen[rule.ruleId] = i
         rules.append(rule)
     return Rules(rules)
+
+
+def read_rule(where: str, entry: Any, products: Sequence[str] = ()) -> Rule:
+    """One rule; UsageError `<where>.condition: …` for its first mistake."""
+    try:
+        rule = Rule.model_validate(entry)
+    except ValidationError as error:
+        raise UsageError(_first_mistake(where, error)) from None
+    for product in rule.products:
+        if products and product not in products and product != ANY_PRODUCT:
+            near = did_you_mean(product, list(products))
+            raise UsageError(f"{where}.productId: unknown product '{product}'{near}")
+    return rule
 
 
 def _first_mistake(where: str, error: ValidationError) -> str:

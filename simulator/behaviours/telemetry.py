@@ -31,8 +31,9 @@ class Telemetry(Behaviour):
     kind: Literal["telemetry"] = "telemetry"
     every_s: Range | float = Field(description="Seconds between two messages; [low, high]: each device draws its own.")
     topic: str = Field(
-        "iotlink/{env}/{hub}/{thing}/periodic/pub/telemetry/json",
-        description="MQTT topic, with {env}, {hub} and {thing} filled in. Other channels have their own.",
+        "",
+        description="MQTT topic, with {env}, {hub} and {thing} filled in; absent: the platform's. "
+        "Other channels have their own.",
     )
     codec: Codec = "platform_json"
     metrics: list[str] = Field(min_length=1, max_length=64, description="The signals to send.")
@@ -69,6 +70,12 @@ class Telemetry(Behaviour):
     def period_s(self) -> Range:
         return self.every_s if isinstance(self.every_s, Range) else Range(self.every_s, self.every_s)
 
+    @property
+    def where(self) -> str:
+        """The template of its topic."""
+        form = "bin" if self.codec == "platform_bin" else "json"
+        return self.topic or f"iotlink/{{env}}/{{hub}}/{{thing}}/periodic/pub/telemetry/{form}"
+
     def over(self, channel: Channel) -> "Telemetry":
         if channel == "tcp":
             return self.model_copy(update={"codec": "frame", "topic": "frame"})
@@ -103,7 +110,7 @@ class TelemetryDuty(Duty):
         if isinstance(said, Connected) and self.start_ms == NEVER_MS:
             low, high = self.what.period_s
             self.period_ms = self.period_ms or 1000 * (low + (high - low) * body.draw("telemetry period"))
-            self.topic = body.topic(self.what.topic)
+            self.topic = body.topic(self.what.where)
             self.encode = encoder(self.what.codec, body.product, body.spec)
             self._begin(now_ms + int(self.period_ms * body.draw("telemetry phase")))
             if self.what.on_change:
@@ -143,7 +150,7 @@ class TelemetryDuty(Duty):
         )
 
     def _event_topic(self, body: Body) -> str:
-        return body.topic(self.what.event_topic or self.what.topic.replace("/periodic/", "/event/"))
+        return body.topic(self.what.event_topic or self.what.where.replace("/periodic/", "/event/"))
 
     def _say(self, body: Body, topic: str, reading: dict[str, float], now_ms: int) -> Publish:
         self.count += 1

@@ -178,11 +178,13 @@ def _device_statements(aws: Aws) -> list[dict[str, Any]]:
 
 
 def _backend_statements(aws: Aws) -> list[dict[str, Any]]:
-    """The backend hears the fleet and the service's events; it writes through the API, not through MQTT."""
-    heard = ["iotlink/*", "fire-prediction/*", "$aws/events/*"]
+    """The backend hears the fleet and the service's events; it answers uploads by MQTT, and writes through the API."""
+    heard = ["iotlink/*", "devices/*", "fire-prediction/*", "$aws/events/*"]
     return [
         {"Effect": "Allow", "Action": "iot:Connect", "Resource": _arn(aws, f"client/{BACKEND_CLIENT}*")},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": _arn(aws, "topic/iotlink/*")},
         {"Effect": "Allow", "Action": "iot:Receive", "Resource": [_arn(aws, f"topic/{t}") for t in heard]},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": _arn(aws, "topic/iotlink/*")},
         {
             "Effect": "Allow",
             "Action": "iot:Subscribe",

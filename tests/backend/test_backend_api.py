@@ -72,7 +72,9 @@ def test_health_and_counts(app: Starlette) -> None:
             "received": {"telemetry": 3},
             "stored": {"telemetry": 2},
             "dead": {"payload.not_json": 1},
+            "replayed": {},
             "duplicates": 0,
+            "dead_dropped": 0,
         },
     )
 
@@ -108,8 +110,13 @@ def test_telemetry_is_newest_first(app: Starlette) -> None:
 
 
 def test_dead_letters(app: Starlette) -> None:
-    letter = {"at_ms": 2600, "reason": "payload.not_json", "topic": "a/b", "payload": "\ufffd{"}
-    assert get(app, "/api/dead_letters") == (200, [letter])
+    letter = {
+        "id": 1, "at_ms": 2600, "reason": "payload.not_json", "topic": "a/b", "payload_hex": "ff7b",
+        "replayed_at_ms": None,
+    }  # fmt: skip
+    assert get(app, "/api/dead_letters") == (200, {"next": 1, "dead_letters": [letter]})
+    assert get(app, "/api/dead_letters?reason=other") == (200, {"next": 0, "dead_letters": []})
+    assert get(app, "/api/dead_letters?after=1&limit=5") == (200, {"next": 1, "dead_letters": []})
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ MEASURED: list[tuple[Check, Facts, float | None, str]] = [
                                      executions=[ran("b", "SUCCEEDED")]), 3,
      "a runs 1.1.0, $package 1.0.0, job 1.1.0, b runs 1.0.0, $package 1.0.0, job 1.1.0, c runs 1.0.0, $package empty"),
     (Duplicates(equals=0), Facts(ledger()), None, "no store"),
-    (Duplicates(equals=0), Facts(said(telemetry=9, control_result=1), stored={"telemetry": 9}), 0, "telemetry 9 stored"),
+    (Duplicates(equals=0), Facts(said(telemetry=9, control_result=1), stored={"telemetry": 9}), 0, "9 stored"),
     (Duplicates(equals=0), Facts(said(telemetry=9), stored={"telemetry": 11, "control_result": 1}), 3, "11 stored"),
     (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9})), None, "no store"),
     (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9, "shadow_get": 3}), stored={"telemetry": 9}), 0,
