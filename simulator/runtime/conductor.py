@@ -1,0 +1,203 @@
+"""The conductor: plays a scenario's timeline on an engine, watches the backend, and keeps the record of the run.
+
+Rules: steps say what to do (steps.Command); only the conductor does it. While it plays it looks a few times a
+second whether the sandbox is still alive, and stops the moment it is not. At the end the fleet falls silent
+first, so that what is in flight arrives before anything is counted.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from simulator.checks import Check, Facts
+from simulator.errors import BackendUnavailable
+from simulator.fleet import Fleet
+from simulator.ledger import Event, Ledger
+from simulator.report.facts import Rate
+from simulator.runtime.engine import Engine
+from simulator.runtime.live import Alarm, Job, Snapshot
+from simulator.runtime.watch import Watch
+from simulator.scenarios import Scenario
+from simulator.steps import Command, Connect, Entry, Inject, Until, Wait
+
+LOOK_S = 0.25
+QUIET_MAX_S = 15.0
+RATES_MAX = 86_400
+
+
+@dataclass(slots=True)
+class Record:
+    """What is kept of a run beside the ledger."""
+
+    started_at_ms: int
+    phase: str = "starting"
+    rates: list[Rate] = field(default_factory=list)
+    series: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
+    faults: list[tuple[int, Inject, str]] = field(default_factory=list)
+
+
+class Conductor:
+    """Plays one scenario once."""
+
+    def __init__(
+        self, scenario: Scenario, seed: int, fleet: Fleet, engine: Engine, watch: Watch, record: Record,
+        alive: Callable[[], None], show: Callable[[Snapshot], None],
+    ) -> None:  # fmt: skip
+        """`alive` raises when the backend is gone; `show` gets a picture of the run a few times a second."""
+        self.scenario, self.seed, self.fleet, self.engine = scenario, seed, fleet, engine
+        self.watch, self.record = watch, record
+        self._alive, self._show = alive, show
+        self._jobs: dict[str, Job] = {}
+        self._seen = 0
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.engine.ledger
+
+    async def play(self) -> None:
+        """The whole timeline, then silence. Raises what `alive` raises."""
+        try:
+            await self.watch.begin()
+        except BackendUnavailable:
+            self._alive()  # who died is a better reason than who does not answer
+            raise
+        timeline = asyncio.get_running_loop().create_task(self._timeline())
+        looking = asyncio.get_running_loop().create_task(self._look())
+        try:
+            await asyncio.wait((timeline, looking), return_when=asyncio.FIRST_COMPLETED)
+            for task in (looking, timeline):
+                if task.done():
+                    task.result()
+            looking.cancel()  # From here on one asks the backend: two would write down each of its events twice.
+            await asyncio.wait((looking,))
+            await self._fall_silent()
+        finally:
+            for task in (timeline, looking):
+                task.cancel()
+            await asyncio.gather(timeline, looking, return_exceptions=True)
+
+    def facts(self) -> Facts:
+        """What can be known now, for checks."""
+        return Facts(self.ledger, self.fleet.facts(), self.watch.alarms, self.watch.stored)
+
+    async def _timeline(self) -> None:
+        for step in self.scenario.timeline:
+            kind = str(step.model_dump()["kind"])
+            self.record.phase = step.name or kind
+            roster = [Entry(d.thing, d.profile, d.thing in self.fleet.faulted) for d in self.fleet.devices]
+            for command in step.plan(roster, self.seed):
+                await self._do(command, step.name or kind)
+
+    async def _do(self, command: Command, name: str) -> None:
+        match command:
+            case Connect(things, over_s):
+                for i, thing in enumerate(things):
+                    self.engine.start(self.fleet.by_thing[thing], over_s * i / len(things))
+            case Inject(fault, things):
+                self.record.faults.append((self.engine.now_ms(), command, name))
+                for thing in things:
+                    self.engine.inject(self.fleet.by_thing[thing], fault)
+            case Wait(for_s):
+                await asyncio.sleep(for_s)
+            case Until(check, within_s):
+                await self._until(check, within_s)
+
+    async def _until(self, check: Check, within_s: float) -> None:
+        deadline_s = self.engine.loop.time() + within_s
+        while not check.judge(self.facts()).passed and self.engine.loop.time() < deadline_s:
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        """Runs beside the timeline until something is wrong."""
+        looks = 0
+        while True:
+            self._alive()
+            await self.watch.poll()
+            if looks % int(1 / LOOK_S) == 0:
+                self._sample()
+            self._show(self.snapshot())
+            looks += 1
+            await asyncio.sleep(LOOK_S)
+
+    async def _fall_silent(self) -> None:
+        """No device speaks any more; wait for acknowledgements and for the store to catch up."""
+        self.record.phase = "counting"
+        self.engine.silence()
+        deadline_s = self.engine.loop.time() + QUIET_MAX_S
+        while self.engine.loop.time() < deadline_s:
+            self._alive()
+            await self.watch.poll()
+            self._show(self.snapshot())
+            stored = self.watch.stored
+            acknowledged = self.ledger.acknowledged
+            arrived = stored is None or all(
+                stored.get(k, 0) >= acknowledged[k] for k in ("telemetry", "control_result")
+            )
+            if self.engine.settled() and arrived:
+                return
+            await asyncio.sleep(LOOK_S)
+
+    # Pictures of the run
+
+    def _sample(self) -> None:
+        now_ms = self.engine.now_ms()
+        if len(self.record.rates) < RATES_MAX:
+            online = sum(device.online for device in self.fleet.devices)
+            is_open = sum(alarm["state"] not in ("closed", "escalated") for alarm in self.watch.alarms)
+            sent, acknowledged = self.ledger.sent.total(), self.ledger.acknowledged.total()
+            self.record.rates.append(Rate(now_ms, sent, acknowledged, online, is_open))
+        for thing in sorted(self.fleet.faulted)[:50]:
+            device = self.fleet.devices[self.fleet.by_thing[thing]]
+            reading = device.reading(now_ms)
+            for metric in device.plant.limits:
+                points = self.record.series.setdefault((thing, metric), [])
+                if device.powered and len(points) < RATES_MAX:
+                    points.append((now_ms, reading[metric]))
+
+    def snapshot(self) -> Snapshot:
+        """The run as it is now."""
+        events = self.ledger.events
+        for event in events[self._seen :]:
+            self._follow_job(event)
+        self._seen = len(events)
+        online = Counter(device.profile for device in self.fleet.devices if device.online)
+        totals = Counter(device.profile for device in self.fleet.devices)
+        states = Counter(
+            "connected" if d.online else "rebooting" if not d.powered else "away" for d in self.fleet.devices
+        )
+        rates = self.record.rates[-6:]
+        span_s = (rates[-1].at_ms - rates[0].at_ms) / 1000 if len(rates) > 1 else 1.0
+        alarms = [Alarm(a["thing"], a["rule_id"], a["state"], a.get("value")) for a in self.watch.alarms]
+        return Snapshot(
+            elapsed_s=(self.engine.now_ms() - self.record.started_at_ms) / 1000,
+            phase=self.record.phase,
+            started_at_ms=self.record.started_at_ms,
+            devices=states,
+            profiles={profile: (online[profile], count) for profile, count in totals.items()},
+            sent_per_s=(rates[-1].sent - rates[0].sent) / span_s if rates else 0,
+            acknowledged_per_s=(rates[-1].acknowledged - rates[0].acknowledged) / span_s if rates else 0,
+            sent=self.ledger.sent.total(),
+            acknowledged=self.ledger.acknowledged.total(),
+            alarms=Counter(alarm.state for alarm in alarms),
+            alarms_latest=alarms[-8:],
+            jobs=Counter(job.status for job in self._jobs.values()),
+            jobs_latest=list(self._jobs.values())[-8:],
+            events=events,
+        )
+
+    def _follow_job(self, event: Event) -> None:
+        if event.source != "fleet":
+            return
+        job = self._jobs.get(event.thing, Job(event.thing, "", "IN_PROGRESS", 0))
+        known = {"download_progress": event.detail.get("percent", 0), "downloaded": 100}
+        match event.kind:
+            case "job_notified":
+                self._jobs[event.thing] = Job(event.thing, "", "IN_PROGRESS", 0)
+            case "download_progress" | "downloaded":
+                self._jobs[event.thing] = Job(event.thing, job.version, job.status, known[event.kind])
+            case "verified":
+                self._jobs[event.thing] = Job(event.thing, str(event.detail["version"]), job.status, job.percent)
+            case "job_succeeded" | "job_failed":
+                status = "SUCCEEDED" if event.kind == "job_succeeded" else "FAILED"
+                self._jobs[event.thing] = Job(event.thing, job.version, status, job.percent)

@@ -1,0 +1,275 @@
+"""The engine: drives devices live. The only place where devices, links, timers and downloads meet.
+
+Rules: one timer for all devices (a heap of wake-up times); no task and no future for a message; outputs are
+carried out in the order the device gave them. Time comes from the loop's monotonic clock, anchored once to the
+Unix epoch, so a step of the system clock does not disturb a run.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+
+from simulator.behaviours import NEVER_MS
+from simulator.device import Device
+from simulator.faults import Fault
+from simulator.fleet import Fleet
+from simulator.ledger import Event, Ledger
+from simulator.links import Link, Sink
+from simulator.messages import (
+    Booted,
+    Connected,
+    Disconnected,
+    Download,
+    Dropped,
+    Input,
+    Note,
+    Output,
+    PowerCycle,
+    Publish,
+    Received,
+    Subscribe,
+    Upload,
+)
+from simulator.runtime.downloads import Downloads
+from simulator.runtime.meter import Meter
+from simulator.runtime.uploads import Uploads
+
+TICK_S = 1.0
+LEAVE_S = 0.2  # so long a device that was switched off may still be answered
+
+MakeLink = Callable[[Device, Sink], Link]
+
+
+class Port:
+    """Where the link of one device meets the engine (links.Sink)."""
+
+    __slots__ = ("engine", "gone", "index", "link")
+
+    def __init__(self, engine: "Engine", index: int) -> None:
+        self.engine, self.index = engine, index
+        self.gone = False  # The device was switched off: only answers to what it said still count.
+        self.link: Link | None = None
+
+    def connected(self, session_present: bool) -> None:
+        if not self.gone:
+            self.engine.note(self.index, "connected", {"session_present": session_present})
+            self.engine.hear(self.index, Connected(session_present))
+
+    def disconnected(self, reason: str) -> None:
+        if not self.gone:
+            self.engine.note(self.index, "disconnected", {"reason": reason})
+            self.engine.hear(self.index, Disconnected(reason))
+
+    def received(self, topic: str, payload: bytes) -> None:
+        if not self.gone:
+            self.engine.hear(self.index, Received(topic, payload))
+
+    def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
+        ledger = self.engine.ledger
+        (ledger.refused if reason_code >= 0x80 else ledger.acknowledged)[message.kind] += 1
+        if self.engine.meter:
+            self.engine.meter.acknowledged(message, sent_at_s, reason_code)
+
+
+class Engine:
+    """Runs the devices of a fleet in the running event loop."""
+
+    def __init__(
+        self, fleet: Fleet, make_link: MakeLink, downloads: Downloads, ledger: Ledger, meter: Meter | None = None
+    ) -> None:
+        self.fleet, self.ledger, self.meter = fleet, ledger, meter
+        self.loop = asyncio.get_running_loop()
+        self._make_link, self._downloads = make_link, downloads
+        self._uploads = Uploads(downloads.http)
+        self._epoch_ms, self._anchor_s = time.time() * 1000, self.loop.time()
+        self._ports: dict[int, Port] = {}
+        self._leaving: dict[int, Port] = {}
+        self._stopped: set[int] = set()
+        self._heap: list[tuple[int, int]] = []
+        self._pushed_ms: dict[int, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = NEVER_MS
+        self._handles: set[asyncio.TimerHandle] = set()
+        self._ticker = self.loop.call_later(TICK_S, self._tick)
+        self._closed = self._silent = False
+
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch (clock.Clock)."""
+        return int(self._epoch_ms + (self.loop.time() - self._anchor_s) * 1000)
+
+    # From outside
+
+    def start(self, index: int, after_s: float = 0.0) -> None:
+        """Switch a device on."""
+        self._stopped.discard(index)
+        self._later(after_s, lambda: self._power_on(index))
+
+    def stop(self, index: int) -> None:
+        """Switch a device off until `start`. It is silent at once, and says goodbye when it was answered."""
+        device = self.fleet.devices[index]
+        self._stopped.add(index)
+        self._downloads.cancel(index)
+        if self.meter:
+            self.meter.stopped(index)
+        if device.online:
+            self.note(index, "disconnected", {"reason": "switched off"})
+        device.powered = device.online = False
+        if port := self._ports.pop(index, None):
+            port.gone, self._leaving[index] = True, port
+            self._later(LEAVE_S, lambda: self._leave(index))
+
+    def inject(self, index: int, fault: Fault) -> None:
+        """Break a device."""
+        device = self.fleet.devices[index]
+        self.fleet.faulted.add(device.thing)
+        self._carry_out(index, device.inject(fault, self.now_ms()))
+
+    def hear(self, index: int, said: Input) -> None:
+        """Tell a device something and do what it answers."""
+        if not self._closed:
+            self._carry_out(index, self.fleet.devices[index].receive(said, self.now_ms()))
+
+    def note(self, index: int, kind: str, detail: dict[str, object], thing: str = "") -> None:
+        """Write to the ledger on behalf of a device, or of a child of it."""
+        event = Event(self.now_ms(), "fleet", kind, thing or self.fleet.devices[index].thing, detail)
+        self.ledger.note(event)
+        if self.meter:
+            self.meter.noted(index, event)
+
+    def silence(self) -> None:
+        """No device does anything by itself any more; what was said is still carried and acknowledged."""
+        self._silent = True
+
+    def settled(self) -> bool:
+        """Was everything that was sent answered?"""
+        ledger = self.ledger
+        return ledger.sent.total() <= ledger.acknowledged.total() + ledger.refused.total()
+
+    async def close(self) -> None:
+        """Say goodbye for every device, and leave no timer behind."""
+        self._closed = True
+        for handle in (self._ticker, self._timer, *self._handles):
+            if handle:
+                handle.cancel()
+        await self._downloads.close()
+        for port in (*self._ports.values(), *self._leaving.values()):
+            if port.link:
+                port.link.close()
+        await asyncio.sleep(0.05)  # The loop has to write the goodbyes before it ends.
+
+    # Inside
+
+    def _open(self, index: int) -> None:
+        self._leave(index)
+        if self.meter:
+            self.meter.opened(index)
+        port = self._ports.get(index)
+        if port is None:
+            port = self._ports[index] = Port(self, index)
+            port.link = self._make_link(self.fleet.devices[index], port)
+        assert port.link
+        port.link.open()
+
+    def _leave(self, index: int) -> None:
+        """End the connection of a device that was switched off."""
+        port = self._leaving.pop(index, None)
+        if port and port.link:
+            port.link.close()
+
+    def _carry_out(self, index: int, outputs: list[Output]) -> None:
+        for output in outputs:
+            match output:
+                case Publish():
+                    self._publish(index, output)
+                case Note(kind, detail, thing):
+                    self.note(index, kind, dict(detail), thing)
+                case Subscribe(filters):
+                    self._link(index).subscribe(filters)
+                case Download():
+                    self._downloads.start(index, output, lambda said: self.hear(index, said))
+                case Upload():
+                    self._uploads.start(index, output, lambda said: self.hear(index, said))
+                case Dropped(message):
+                    self.ledger.attempted[message.kind] += 1
+                    self._lost(message)
+                case PowerCycle(off_ms):
+                    self._power_cycle(index, off_ms)
+        self._schedule(index)
+
+    def _publish(self, index: int, message: Publish) -> None:
+        self.ledger.attempted[message.kind] += 1
+        if self._link(index).send(message):
+            self.ledger.sent[message.kind] += 1
+        else:
+            self._lost(message)
+
+    def _lost(self, message: Publish) -> None:
+        self.ledger.dropped[message.kind] += 1
+        if self.meter:
+            self.meter.dropped(message)
+
+    def _link(self, index: int) -> Link:
+        link = self._ports[index].link
+        assert link
+        return link
+
+    def _power_cycle(self, index: int, off_ms: int) -> None:
+        self._downloads.cancel(index)
+        if self.meter:
+            self.meter.powered_off(index)
+        self._link(index).sever()
+        self._later(off_ms / 1000, lambda: self._power_on(index))
+
+    def _power_on(self, index: int) -> None:
+        if index in self._stopped:
+            return
+        if not self.fleet.devices[index].powered:
+            self.hear(index, Booted())
+        self._open(index)
+
+    def _later(self, after_s: float, do: Callable[[], None]) -> None:
+        def run() -> None:
+            self._handles.discard(handle)
+            do()
+
+        handle = self.loop.call_later(after_s, run)
+        self._handles.add(handle)
+
+    def _tick(self) -> None:
+        now_s = self.loop.time()
+        for port in self._ports.values():
+            if port.link:
+                port.link.tick(now_s)
+        self._ticker = self.loop.call_later(TICK_S, self._tick)
+
+    # Wake-ups
+
+    def _schedule(self, index: int) -> None:
+        wake_at_ms = self.fleet.devices[index].wake_at_ms
+        if wake_at_ms == NEVER_MS or self._pushed_ms.get(index) == wake_at_ms:
+            return
+        self._pushed_ms[index] = wake_at_ms
+        heapq.heappush(self._heap, (wake_at_ms, index))
+        if wake_at_ms < self._timer_ms:
+            self._arm(wake_at_ms)
+
+    def _arm(self, wake_at_ms: int) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer_ms = wake_at_ms
+        self._timer = self.loop.call_at(self._anchor_s + (wake_at_ms - self._epoch_ms) / 1000, self._wake)
+
+    def _wake(self) -> None:
+        # A millisecond early is due: waking twice for it would cost more than it is worth.
+        now_ms = max(self.now_ms(), self._timer_ms)
+        self._timer, self._timer_ms = None, NEVER_MS
+        heap, devices = self._heap, self.fleet.devices
+        while heap and heap[0][0] <= now_ms:
+            wake_at_ms, index = heapq.heappop(heap)
+            if self._pushed_ms.get(index) == wake_at_ms:
+                del self._pushed_ms[index]
+            if devices[index].wake_at_ms <= now_ms and not self._silent:
+                self._carry_out(index, devices[index].step(now_ms))
+        if heap and heap[0][0] < self._timer_ms:
+            self._arm(heap[0][0])

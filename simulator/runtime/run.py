@@ -1,0 +1,185 @@
+"""One run from start to end: sandbox, provisioning, fleet, timeline, checks, report files, verdict.
+
+Rules: everything that can be wrong in the input was found before this starts anything. Whatever ends the run —
+its timeline, Ctrl-C, a dead backend — there is a report, and nothing of ours is left running.
+"""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvloop
+from botocore.exceptions import BotoCoreError, ClientError
+
+from simulator.checks import Facts
+from simulator.errors import INTERRUPTED, BackendUnavailable
+from simulator.fleet import Fleet
+from simulator.ledger import Ledger
+from simulator.ops import outcome
+from simulator.ops.aws import Aws
+from simulator.profiles import Profile
+from simulator.report import html, json_report
+from simulator.report.facts import Report, Verdict
+from simulator.runtime import account
+from simulator.runtime.conductor import Conductor, Record
+from simulator.runtime.downloads import Downloads
+from simulator.runtime.engine import Engine
+from simulator.runtime.live import Live
+from simulator.runtime.sandbox import PartEnded
+from simulator.runtime.setup import Setup
+from simulator.runtime.watch import Watch
+from simulator.scenarios import Scenario
+from simulator.targets import Addresses, Target
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run as it was asked for, checked."""
+
+    scenario: Scenario
+    profiles: dict[str, Profile]
+    seed: int
+    target: Target
+    out_dir: Path
+    state_dir: Path | None = None  # absent: a temporary one
+    asked: tuple[str, str] = ("", "")  # scenario and target as the user named them, to run it again
+
+
+def run(plan: Plan, say: Say) -> tuple[Report, list[Path]]:
+    """Runs it; the report and its files. FleetsimError when it could not even start."""
+    plan.out_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        _end_on_sigterm(stack)
+        state_dir = plan.state_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetsim-")))
+        live = stack.enter_context(Live())
+        stage = _Stage(plan, state_dir, live, say)
+        report = stage.perform(stack)
+    paths = [plan.out_dir / "report.html", plan.out_dir / "report.json"]
+    html.write(report, paths[0])
+    json_report.write(report, paths[1])
+    return report, paths
+
+
+def _end_on_sigterm(stack: ExitStack) -> None:
+    """SIGTERM ends a run as Ctrl-C does: in order, with a report."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    stack.callback(signal.signal, signal.SIGTERM, before)
+
+
+class _Stage:
+    """What one run needs while it lasts."""
+
+    def __init__(self, plan: Plan, state_dir: Path, live: Live, say: Say) -> None:
+        self.plan, self.live, self.say = plan, live, say
+        self.setup = Setup(plan.scenario, plan.profiles, plan.seed, plan.target, state_dir)
+        self.ledger = Ledger()
+        self.fleet: Fleet | None = None
+        self.conductor: Conductor | None = None
+        self.record = Record(0)
+
+    def perform(self, stack: ExitStack) -> Report:
+        plan = self.plan
+        try:
+            if plan.target.kind == "sandbox":
+                self.say("starting the sandbox")
+            addresses = self.setup.addresses(stack)
+            aws = Aws(addresses)
+            stack.callback(aws.close)
+            if plan.target.has_account:
+                self.say(f"provisioning {len(plan.scenario.things())} things")
+            public_key = self.setup.provision(aws)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                facts = runner.run(self._play(addresses, public_key))
+            self._ask_the_cloud(aws, facts)
+        except KeyboardInterrupt:
+            return self._ended("interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
+        except (BotoCoreError, ClientError, BackendUnavailable) as error:
+            return self._gone(error)
+        return self._report(facts, None, 0)
+
+    # While it plays
+
+    async def _play(self, addresses: Addresses, public_key: bytes) -> Facts:
+        plan = self.plan
+        downloads = Downloads(addresses.ca_file)
+        # The physics starts with the run, so the fleet is made at its first moment.
+        self.record.started_at_ms = _now_ms()
+        self.fleet = plan.scenario.build(plan.profiles, plan.seed, self.record.started_at_ms, public_key)
+        make_link = self.setup.links(addresses, asyncio.get_running_loop())
+        engine = Engine(self.fleet, make_link, downloads, self.ledger)
+        watch = Watch(addresses.api_url, self.ledger)
+        alive = self.setup.sandbox.check if self.setup.sandbox else _nothing
+        self.conductor = Conductor(
+            plan.scenario, plan.seed, self.fleet, engine, watch, self.record, alive, self.live.update
+        )
+        try:
+            await self.conductor.play()
+            return self.conductor.facts()
+        finally:
+            await engine.close()
+            await watch.close()
+
+    # After
+
+    def _ask_the_cloud(self, aws: Aws, facts: Facts) -> None:
+        assert self.conductor
+        if not self.plan.target.has_account:
+            return
+        jobs = self.conductor.watch.jobs(self.ledger.events)
+        facts.executions = outcome.executions(aws, jobs)
+        facts.packages = outcome.packages(
+            aws, [(device.thing, device.package) for device in facts.devices if device.managed]
+        )
+
+    def _gone(self, error: Exception) -> Report:
+        """The backend does not answer. When a part of the sandbox died, that is the reason, and not what followed."""
+        try:
+            if self.setup.sandbox:
+                self.setup.sandbox.check()
+        except PartEnded as end:
+            error = end
+        said = str(error) if isinstance(error, BackendUnavailable) else f"the cloud does not answer: {error}"
+        tail = error.log_tail if isinstance(error, PartEnded) else []
+        return self._ended("unavailable", BackendUnavailable.exit_code, said, tail)
+
+    def _ended(self, verdict: Verdict, exit_code: int, reason: str, log_tail: list[str] | None = None) -> Report:
+        facts = self.conductor.facts() if self.conductor else Facts(self.ledger)
+        return self._report(facts, verdict, exit_code, reason, log_tail or [])
+
+    def _report(
+        self,
+        facts: Facts,
+        verdict: Verdict | None,
+        exit_code: int,
+        reason: str = "",
+        log_tail: list[str] | None = None,
+    ) -> Report:
+        plan = self.plan
+        now_ms = _now_ms()
+        self.record.started_at_ms = self.record.started_at_ms or now_ms
+        fleet = self.fleet or plan.scenario.build(plan.profiles, plan.seed, now_ms, b"")
+        return account.report(
+            plan.scenario, plan.seed, plan.asked, fleet, self.record, facts, now_ms,
+            verdict, exit_code, reason, log_tail or [],
+        )  # fmt: skip
+
+
+def _nothing() -> None:
+    """A target that is not ours to watch."""
+
+
+def _now_ms() -> int:
+    import time
+
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,81 @@
+"""What the backend says of itself, fetched from its read API while a run goes on: alarms, events, counts.
+
+Rules: what the backend held before `begin` is not of this run, and is left out of everything. A target without a
+read API is watched by nobody: everything stays empty and `stored` stays None.
+"""
+
+from typing import Any
+
+import aiohttp
+
+from simulator.errors import BackendUnavailable
+from simulator.ledger import Event, Ledger
+from simulator.report.facts import from_backend
+
+TIMEOUT_S = 5.0
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, KeyError, ValueError)  # or one that is not the read API's
+
+
+class Watch:
+    """The latest answers of a backend's read API."""
+
+    def __init__(self, api_url: str | None, ledger: Ledger) -> None:
+        """New events of the backend go to `ledger`."""
+        self._api_url, self._ledger = api_url, ledger
+        self._session: aiohttp.ClientSession | None = None
+        self._next = 0
+        self._alarms_before: frozenset[str] = frozenset()
+        self._stored_before: dict[str, int] = {}
+        self.alarms: list[dict[str, Any]] = []
+        self.stored: dict[str, int] | None = None
+        self.failures = 0  # requests without a good answer; shown, and no reason to stop a run
+
+    async def begin(self) -> None:
+        """Take stock before the fleet says anything; BackendUnavailable when the read API does not answer."""
+        if self._api_url is None:
+            return
+        try:
+            while (page := await self._get(f"/api/events?after={self._next}"))["events"]:
+                self._next = page["next"]
+            self._alarms_before = frozenset(alarm["alarm_id"] for alarm in await self._get("/api/alarms"))
+            self._stored_before = (await self._get("/api/counts"))["stored"]
+        except _NO_ANSWER as error:
+            why = str(error) or "no answer in time"
+            raise BackendUnavailable(f"the backend's read API at {self._api_url} cannot be used: {why}") from None
+
+    async def poll(self) -> None:
+        """Ask for everything new."""
+        if self._api_url is None:
+            return
+        try:
+            news = await self._get(f"/api/events?after={self._next}")
+            for event in from_backend(news["events"]):
+                self._ledger.note(event)
+            self._next = news["next"]
+            alarms = await self._get("/api/alarms")
+            self.alarms = [alarm for alarm in alarms if alarm["alarm_id"] not in self._alarms_before]
+            stored = (await self._get("/api/counts"))["stored"]
+            self.stored = {kind: count - self._stored_before.get(kind, 0) for kind, count in stored.items()}
+        except _NO_ANSWER:
+            self.failures += 1
+
+    async def _get(self, path: str) -> Any:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        async with self._session.get(f"{self._api_url}{path}") as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+    def jobs(self, events: list[Event]) -> list[str]:
+        """The ids of the jobs that the backend made."""
+        made = (
+            e.detail.get("job_id") or e.detail.get("job")
+            for e in events
+            if (e.source, e.kind) == ("backend", "job_created")
+        )
+        return list(dict.fromkeys(str(job) for job in made if job))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._session:
+            await self._session.close()
