@@ -1,0 +1,29 @@
+"""A scenario with its rules. The backend reads rules, and it starts late: here they are read before anything does."""
+
+import re
+from pathlib import Path
+
+from simulator import scenarios
+from simulator.backend.rules import load_rules
+from simulator.errors import UsageError
+from simulator.profiles import Profile
+from simulator.scenarios import Scenario
+from simulator.schema import Loc, YamlProblems, load_marked
+
+
+def read_scenario(path: Path) -> tuple[Scenario, dict[str, Profile]]:
+    """As `scenarios.read`; a rule that the backend would refuse is a YamlProblem too."""
+    scenario, profiles = scenarios.read(path)
+    try:
+        load_rules(scenario.sandbox.rules)
+    except UsageError as error:
+        mistake = str(error)
+        loaded = load_marked(path, Scenario)
+        raise YamlProblems([loaded.problem(_loc(mistake), mistake, at_key="unknown key" in mistake)]) from None
+    return scenario, profiles
+
+
+def _loc(mistake: str) -> Loc:
+    """`rules[0].condition: …` → where that is in a scenario."""
+    parts = re.findall(r"\w+", mistake.partition(":")[0])
+    return ("sandbox", *(int(part) if part.isdigit() else part for part in parts))

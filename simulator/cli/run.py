@@ -1,0 +1,73 @@
+"""`fleetsim run` and `fleetsim demo`."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from simulator import firmware, scenarios, targets
+from simulator.cli import writable
+from simulator.cli.rules import read_scenario
+from simulator.errors import UsageError
+from simulator.report import json_report, text
+
+
+def run(
+    scenario: str,
+    seed: int | None,
+    target: str,
+    out: Path | None,
+    state: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Runs a scenario; the exit code. Everything wrong in the input is raised before anything starts."""
+    read, profiles = read_scenario(scenarios.find(scenario))
+    aim = targets.target(target)
+    firmware.releases()
+    from simulator.runtime.run import Plan
+    from simulator.runtime.run import run as run_plan
+
+    used_seed = read.seed if seed is None else seed
+    folder = out or Path("runs") / f"{read.scenario}-{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005 - the user's own time
+    if aim.kind != "sandbox":
+        _agree(aim, yes)
+    if state:
+        writable.folder(state, "--state")
+    writable.folder(folder, "--out")
+    plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target))
+    print(
+        f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
+        file=sys.stderr,
+    )
+    report, paths = run_plan(plan, lambda line: print(line, file=sys.stderr))
+    if as_json:
+        sys.stdout.buffer.write(json_report.dumps(report))
+    else:
+        print("\n".join(text.verdict_lines(report, paths, sys.stdout.encoding or "ascii")))
+    return report.exit_code
+
+
+def _agree(target: targets.Target, yes: bool) -> None:
+    """Says where things will be written, and asks. Also the first contact: nobody there ends it here."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(f"this would write to target '{target.target}', and nobody can be asked; add --yes to do it")
+    print(f"this writes {_what(target)}", file=sys.stderr)
+    if not yes and input("Go on? [y/N] ").strip().lower() != "y":
+        raise UsageError("nothing was written")
+
+
+def _what(target: targets.Target) -> str:
+    """What will be written, and where."""
+    if not target.has_account:
+        return f"the messages of a fleet to the broker {target.mqtt_host}:{target.broker_port}"
+    from simulator.ops.aws import Aws
+    from simulator.targets import Addresses
+
+    aws = Aws(
+        Addresses(
+            target.kind, target.target, target.region, target.mqtt_host or "", target.broker_port,
+            target.endpoint_url, target.ca_file, aws_profile=target.aws_profile,
+        )
+    )  # fmt: skip
+    where = f"account {aws.account}, region {target.region}, endpoint {target.endpoint_url or 'AWS'}"
+    return f"things, certificates, packages and a bucket to {where}"
