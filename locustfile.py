@@ -1,0 +1,14 @@
+"""The fleet under Locust: `locust -f locustfile.py`, with all of Locust's own flags, and these:
+
+--scenario NAME     whose fleet the users are: a file, or the name of a shipped scenario (alarm-to-ota)
+--fleet-seed N      everything random comes from it (the scenario's)
+--target NAME       sandbox (started and stopped with Locust), aws, or the path of a target file
+--state FOLDER      for keys and certificates (a temporary one)
+--yes               on a target that is not the sandbox: write without asking
+"""
+
+from simulator.load.users import DeviceUser, listen
+
+__all__ = ["DeviceUser"]
+
+listen()
