@@ -1,8 +1,15 @@
 """How many messages a second the platform takes in on one core: decode → contract → rules → store.
 
-Run: python tests/bench/backend_bench.py [messages] [devices]. Prints figures; pytest does not collect it.
+Run: python tests/bench/backend_bench.py [messages] [devices]. Prints figures; pytest does not collect it. Where
+mosquitto is installed, also the whole way: devices' links in this process, the broker, the backend's process.
 """
 
+import asyncio
+import json
+import shutil
+import socket
+import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +24,12 @@ from simulator.backend.effects import Call
 from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.rules import load_rules
 from simulator.backend.store import Store
+from simulator.links import Endpoint
+from simulator.links.mqtt import Mqtt
+from simulator.messages import Publish
 
+LINKS = 50
+QUEUED = 100  # messages that each link has waiting
 BATCH = 100
 START_MS = 1_767_225_600_000
 RULES: list[dict[str, Any]] = [
@@ -82,5 +94,95 @@ def measure(count: int, devices: int) -> None:
     )
 
 
+class Feeder:
+    """The smallest device: for each acknowledged message it sends another."""
+
+    def __init__(self, source: Iterator[tuple[str, bytes]], port: int, index: int) -> None:
+        self.source, self.acknowledged_count = source, 0
+        endpoint = Endpoint("127.0.0.1", port, f"bench-{index}", in_flight_max=QUEUED)
+        self.link = Mqtt(endpoint, self, asyncio.get_running_loop())
+        self.link.open()
+
+    def send(self) -> None:
+        for topic, payload in self.source:
+            self.link.send(Publish("telemetry", topic, payload))
+            return
+
+    def connected(self, session_present: bool) -> None:
+        for _ in range(QUEUED):
+            self.send()
+
+    def disconnected(self, reason: str) -> None: ...
+
+    def received(self, topic: str, payload: bytes) -> None: ...
+
+    def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
+        self.acknowledged_count += 1
+        self.send()
+
+
+def stored(folder: Path) -> int:
+    """How many samples the process has committed."""
+    db = sqlite3.connect(folder / "backend.sqlite3")
+    try:
+        found = db.execute("SELECT n FROM counters WHERE scope = 'stored' AND name = 'telemetry'").fetchone()
+        return int(found[0]) if found else 0
+    finally:
+        db.close()
+
+
+async def feed(prepared: list[tuple[str, bytes]], port: int, folder: Path, pid: int) -> None:
+    """Send all and wait until all are stored; print the rate."""
+    source = iter(prepared)
+    began, cpu = time.perf_counter(), cpu_s(pid)
+    feeders = [Feeder(source, port, index) for index in range(LINKS)]
+    while (n := await asyncio.to_thread(stored, folder)) < len(prepared):
+        await asyncio.sleep(0.05)
+    took_s, cpu = time.perf_counter() - began, cpu_s(pid) - cpu
+    print(f"the whole way over MQTT: {n / took_s:,.0f} messages/s, the backend's CPU {100 * cpu / took_s:.0f} %")
+    for feeder in feeders:
+        feeder.link.close()
+    await asyncio.sleep(0.1)
+
+
+def cpu_s(pid: int) -> float:
+    """The CPU that a process has used."""
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / 100
+
+
+def measure_process(count: int, devices: int) -> None:
+    """Print one line for the whole way."""
+    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if mosquitto is None:
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    prepared = list(messages(count, devices))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 1000\n"
+        (folder / "mosquitto.conf").write_text(lines)
+        mqtt = {"host": "127.0.0.1", "port": port, "client_id": "backend"}
+        config = {"state_dir": name, "mqtt": mqtt, "rules": [rule | {"productId": "*"} for rule in RULES]}
+        (folder / "backend.json").write_text(json.dumps(config))
+        broker = subprocess.Popen([mosquitto, "-c", folder / "mosquitto.conf"], stderr=subprocess.DEVNULL)
+        backend = subprocess.Popen(
+            [sys.executable, "-m", "simulator.backend", "--config", folder / "backend.json"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert backend.stdout is not None
+            backend.stdout.readline()
+            asyncio.run(feed(prepared, port, folder, backend.pid))
+        finally:
+            backend.communicate()
+            broker.kill()
+            broker.wait()
+
+
 if __name__ == "__main__":
-    measure(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, int(sys.argv[2]) if len(sys.argv) > 2 else 1000)
+    wanted = [int(argument) for argument in sys.argv[1:]] + [100_000, 1000][len(sys.argv) - 1 :]
+    measure(*wanted)
+    measure_process(*wanted)
