@@ -270,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(options.config)
         logging.getLogger().setLevel(config.log_level)
+        logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
         rules = load_rules(config.rules, config.product_names)
         allow_files()
         with (

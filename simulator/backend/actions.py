@@ -54,6 +54,7 @@ class Actions:
         self._lookups: queue.Queue[Call | None] = queue.Queue(LOOKUPS_WAITING_MAX)
         self._account = Account(config, uploads_bucket) if config is not None else None
         self._logged_s = -LOG_EVERY_S
+        self._stopped = False
 
     def start(self) -> None:
         """Start the threads. They are daemons: a call that hangs must not keep the process alive."""
@@ -64,6 +65,7 @@ class Actions:
 
     def stop(self) -> None:
         """End the threads after the call that each is in; what waits is dropped, a restart asks again."""
+        self._stopped = True
         for calls, count in ((self._actions, ACTION_THREADS), (self._lookups, LOOKUP_THREADS)):
             while not calls.empty():
                 try:
@@ -86,7 +88,8 @@ class Actions:
             try:
                 self._account.listen_to_jobs()  # early, so that no end of a job is missed
             except Exception as error:
-                log.warning("job events could not be switched on yet: %s", error)
+                if not self._stopped:
+                    log.warning("job events could not be switched on yet: %s", error)
         while (call := calls.get()) is not None:
             at_ms = self._now_ms()
             try:
@@ -98,7 +101,7 @@ class Actions:
             self._answer(answer)
 
     def _log(self, call: Call, error: Exception) -> None:
-        if time.monotonic() - self._logged_s >= LOG_EVERY_S:
+        if not self._stopped and time.monotonic() - self._logged_s >= LOG_EVERY_S:
             self._logged_s = time.monotonic()
             log.warning("%s for %s failed: %s", type(call).__name__, call.thing, error)
 

@@ -9,9 +9,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
 from simulator.backend.config import BackendConfig
 from simulator.backend.effects import DeadLetter, SaveConfigured, SaveVersion
@@ -29,6 +30,7 @@ REPLAY_IDS_MAX = 1000
 
 Kind = Literal["rule", "spec"]
 Key = tuple[Kind, str]
+M = TypeVar("M", bound=BaseModel)
 
 log = logging.getLogger("backend")
 
@@ -64,7 +66,7 @@ class Kept:
     def specs(self) -> dict[str, ProductSpec]:
         """The specs that are in force, by product."""
         found = ((name, one.document) for (kind, name), one in sorted(self.current.items()) if kind == "spec")
-        return {name: ProductSpec.model_validate_json(document) for name, document in found if document}
+        return {name: _read(ProductSpec, f"spec '{name}'", document) for name, document in found if document}
 
     def next(self, kind: Kind, name: str, at_ms: int, source: Literal["config", "api"], document: str | None) -> Any:
         """The next version of a rule or a spec, or None when nothing changes."""
@@ -93,7 +95,17 @@ def document_of(what: Rule | ProductSpec) -> str:
 
 
 def _rule(saved: SaveVersion) -> Rule:
-    return Rule.model_validate_json(saved.document or "").as_version(saved.version)
+    return _read(Rule, f"rule '{saved.name}'", saved.document or "").as_version(saved.version)
+
+
+def _read(model: type[M], what: str, document: str) -> M:
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:  # it was written by another version of this program
+        first = error.errors(include_url=False)[0]
+        raise UsageError(
+            f"the store's {what} is not one any more: {first['msg']}; start with another state_dir"
+        ) from None
 
 
 class Changes:

@@ -184,7 +184,7 @@ class Backend:
             return self._binary(message, topic, payload, now_ms)
         return self._take_in(message, topic, payload, now_ms)
 
-    def take(self, sample: Telemetry, source: str, now_ms: int) -> list[Effect]:
+    def take(self, sample: Telemetry, now_ms: int) -> list[Effect]:
         """Take a sample that keeps the contract already."""
         self.received["telemetry"] += 1
         return self._telemetry(sample, TAKEN_TOPIC, None, now_ms)
@@ -223,7 +223,10 @@ class Backend:
             case Report():
                 reason = contract.check_report(message, now_ms)
                 if reason:
-                    return [*self._refuse(reason, topic, payload, now_ms), *self._refuse_upload(message, topic, reason)]
+                    return [
+                        *self._refuse(reason, topic, payload, now_ms),
+                        *self._refuse_upload(message, topic, reason, now_ms),
+                    ]
                 return self._report(message, topic, payload, now_ms)
             case JobEnded():
                 return self._job_ended(message, now_ms)
@@ -243,14 +246,14 @@ class Backend:
                 effects += self.uploads.completed(message.thing, message.data.get("upload"), now_ms)
         return effects
 
-    def _refuse_upload(self, message: Report, topic: str, reason: str) -> list[Effect]:
+    def _refuse_upload(self, message: Report, topic: str, reason: str, now_ms: int) -> list[Effect]:
         """A device that asks for the impossible need not ask again."""
         if message.kind != "upload_request":
             return []
         upload = message.data.get("upload")
         name = upload.get("name") if type(upload) is dict else None
         more = {"name": name} if type(name) is str else {}
-        return [say(message.thing, answer_topic(topic), 0, error=f"refused: {reason}", **more)]
+        return [say(message.thing, answer_topic(topic), now_ms, error=f"refused: {reason}", **more)]
 
     def _there(self, hub: str, nodes: Any, at_ms: int) -> list[Effect]:
         """Who a hub says is there, when that is news."""

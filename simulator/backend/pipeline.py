@@ -93,10 +93,10 @@ class Pipeline:
         """Take what somebody else decided into the batch."""
         self._collect(effects)
 
-    def take(self, sample: Telemetry, source: str) -> None:
+    def take(self, sample: Telemetry) -> None:
         """Take a sample that keeps the contract already into the batch."""
         self._dirty = True
-        self._collect(self.core.take(sample, source, self.now_ms()))
+        self._collect(self.core.take(sample, self.now_ms()))
 
     def tick(self) -> None:
         """Let time pass."""

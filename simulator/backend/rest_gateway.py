@@ -198,7 +198,7 @@ class Gateway:
         if known is None:
             samples = read(body, pipeline.now_ms(), pipeline.core.product_of)
             for sample in samples:
-                pipeline.take(sample, path)
+                pipeline.take(sample)
             known = (digest, len(samples))
             if key:
                 self._keys[key] = known

@@ -184,7 +184,7 @@ def test_a_burst_that_is_repeated_is_no_new_start() -> None:
 def test_a_sample_of_another_channel_is_a_dead_letter_that_can_be_read_again() -> None:
     sample = Telemetry("m-1", "platform", NOW_MS, None, NOW_MS, None, NOW_MS, {"t": 1.5}, "plain")
     core = Backend(load_rules([]), devices_max=0)
-    [letter] = core.take(sample, "/ingest/telemetry", NOW_MS)
+    [letter] = core.take(sample, NOW_MS)
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.payload) == ("devices.too_many", taken_payload(sample))
     [again] = stored(backend().ingest(letter.topic, letter.payload, NOW_MS))

@@ -173,3 +173,29 @@ def test_every_table_keeps_its_bound(folder: Path, monkeypatch: pytest.MonkeyPat
     assert len(queries.alarms()) == 1
     queries.close()
     aws.store.close()
+
+
+def test_a_file_of_an_older_version_is_taken_up(folder: Path) -> None:
+    folder.mkdir()
+    with sqlite3.connect(folder / store_module.FILE) as db:
+        db.execute(
+            "CREATE TABLE devices (device_id TEXT PRIMARY KEY, product_id TEXT, last_timestamp INTEGER NOT NULL,"
+            " last_key INTEGER NOT NULL) WITHOUT ROWID"
+        )
+        db.execute("INSERT INTO devices VALUES ('V', 'SedanVehicle', 1, 2)")
+        db.execute(
+            "CREATE TABLE dead_letters (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, reason TEXT NOT NULL,"
+            " topic TEXT NOT NULL, payload BLOB NOT NULL)"
+        )
+        db.execute("INSERT INTO dead_letters VALUES (1, 1, 'topic.unknown', 'x', x'00')")
+    db.close()
+    for _ in range(2):
+        aws = Aws(folder)
+        aws.fire(1, 5.0)
+        aws.pipeline.commit()
+        aws.store.close()
+    store = Store(folder)
+    assert [(device.device_id, bool(device.course)) for device in store.load().devices] == [
+        ("V", False), ("device-001", True),
+    ]  # fmt: skip
+    store.close()
