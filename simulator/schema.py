@@ -180,17 +180,11 @@ _EXPECTED = {
     "none_required": "nothing",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing", "decimal_type", "decimal_parsing"), "a number"),
-    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "arguments_type"), "a list"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "named_tuple_type"), "a list"),
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "a mapping"),
 }
 
-_OF_KEY = (  # errors at what is missing or too much: the parent is what has a schema
-    "missing",
-    "extra_forbidden",
-    "missing_argument",  # these three: of a NamedTuple
-    "unexpected_positional_argument",
-    "unexpected_keyword_argument",
-)
+_OF_KEY = ("missing", "extra_forbidden")  # errors at what is missing or too much: the parent is what has a schema
 
 _UNITS = {
     "ms": "of milliseconds",
@@ -250,6 +244,8 @@ def _worded(errors: list[ErrorDetails], model: type[BaseModel], marks: Marks) ->
         elif kind in ("literal_error", "enum"):
             literals[path] = error
         else:
+            if kind in ("too_long", "too_short"):
+                fitting.add(path)  # a list was right there, only not so long a one
             problems += _problems(error, path, schemas, marks)
     for path, error in literals.items():
         _, schemas = _trace(model, error["loc"])
@@ -267,7 +263,7 @@ def _problems(error: ErrorDetails, path: Loc, schemas: list[JsonSchema], marks: 
     """What one error says; more than one only when a validator raised several Misplaced."""
     key, raised = error["loc"][-1] if error["loc"] else "", error.get("ctx", {}).get("error")
     match error["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
+        case "extra_forbidden":
             known = sorted({name for schema in schemas for name in schema.get("properties", ())})
             name = shortened(str(key))
             message = f"unknown key '{name}'{did_you_mean(name, known)}"
@@ -275,10 +271,6 @@ def _problems(error: ErrorDetails, path: Loc, schemas: list[JsonSchema], marks: 
         case "missing":
             message = f"missing key '{key}'" if isinstance(key, str) else f"item {key + 1} is missing"
             return [marks.problem(path, message)]
-        case "missing_argument":
-            return [marks.problem(path, f"item '{key}' is missing")]
-        case "unexpected_positional_argument":
-            return [marks.problem((*path, key), "one item too many")]
         case "union_tag_invalid":
             return [marks.problem((*path, _tag_key(error)), _sentence(error, path, schemas))]
         case "value_error" if isinstance(raised, Misplaced):

@@ -192,8 +192,8 @@ class Plan(Strict):
         ("limits: {upper_c: 1, span_kmh: [1]}", "2:32: item 2 is missing"),
         ("limits: {upper_c: 1, span_kmh: [1, 2, 3]}", "2:32: takes at most 2 items, has 3"),
         ("pause_s: 5min", "2:10: expected a number of seconds or a list, got '5min'"),
-        ("pause_s: [1]", "2:10: item 'high' is missing"),
-        ("pause_s: [1, 2, 3]", "2:17: one item too many"),
+        ("pause_s: [1]", "2:10: item 2 is missing"),
+        ("pause_s: [1, 2, 3]", "2:10: takes at most 2 items, has 3"),
         ("pause_s: [1, x]", "2:14: expected a number of seconds, got 'x'"),
         ("pause_s: {low: 1, high: 2, mid: 3}", "2:28: unknown key 'mid'"),
         # a model's own sentences
