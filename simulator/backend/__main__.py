@@ -143,6 +143,7 @@ async def serve(
         nonlocal said_ready
         if not said_ready:
             said_ready = True
+            log.info("ready: %s", " ".join(f"{name}={where}" for name, where in addresses.items()))
             sys.stdout.write(orjson.dumps({"ready": True, **addresses}).decode() + "\n")
             sys.stdout.flush()
 
