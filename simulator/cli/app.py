@@ -15,7 +15,10 @@ app = typer.Typer(
 )
 
 ScenarioArg = Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped scenario.")]
-SeedOpt = Annotated[int | None, typer.Option(min=0, help="Everything random comes from it; absent: the scenario's.")]
+SEED_MAX = (1 << 63) - 1  # as in a scenario
+SeedOpt = Annotated[
+    int | None, typer.Option(min=0, max=SEED_MAX, help="Everything random comes from it; absent: the scenario's.")
+]
 TargetOpt = Annotated[str, typer.Option(help="sandbox (started for the run), aws, or the path of a target file.")]
 OutOpt = Annotated[
     Path | None, typer.Option(help="Folder for report.html and report.json; absent: a new one in runs/.")
@@ -94,7 +97,7 @@ def describe(
     what: Annotated[str, typer.Argument(help="profile, or a room: signals, behaviours, faults, steps or checks.")],
     name: Annotated[str | None, typer.Argument(help="The profile's name.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with charts instead of text.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Everything random comes from it.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Everything random comes from it.")] = 1,
 ) -> None:
     """Show what a device type measures, sends and accepts, with a simulated day; or list a room's members."""
     from simulator.cli import describe as command

@@ -52,7 +52,10 @@ def _agree(target: targets.Target, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"this would write to target '{target.target}', and nobody can be asked; add --yes to do it")
     print(f"this writes {_what(target)}", file=sys.stderr)
-    if not yes and input("Go on? [y/N] ").strip().lower() != "y":
+    if yes:
+        return
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for data
+    if sys.stdin.readline().strip().lower() != "y":
         raise UsageError("nothing was written")
 
 

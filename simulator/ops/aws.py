@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from simulator.errors import BackendUnavailable
+from simulator.errors import BackendUnavailable, UsageError
 from simulator.targets import Addresses
 
 CONNECTIONS_MAX = 16
@@ -23,13 +23,17 @@ class Aws:
     """The AWS APIs of one target."""
 
     def __init__(self, addresses: Addresses) -> None:
+        """UsageError when ~/.aws cannot be read, or has no such profile."""
         self.addresses = addresses
-        self._session = boto3.Session(
-            aws_access_key_id=addresses.access_key_id,
-            aws_secret_access_key=addresses.secret_access_key,
-            region_name=addresses.region,
-            profile_name=addresses.aws_profile,
-        )
+        try:
+            self._session = boto3.Session(
+                aws_access_key_id=addresses.access_key_id,
+                aws_secret_access_key=addresses.secret_access_key,
+                region_name=addresses.region,
+                profile_name=addresses.aws_profile,
+            )
+        except BotoCoreError as error:
+            raise UsageError(f"target '{addresses.name}': {error}") from None
 
     def client(self, service: str, attempts: int = ATTEMPTS, **kwargs: Any) -> Any:
         """A client of one service; safe to share between threads."""

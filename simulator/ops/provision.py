@@ -26,6 +26,7 @@ BACKEND_CLIENT = "fleetsim-backend"
 JOBS_ROLE = "fleetsim-jobs"
 PACKAGES_ROLE = "IoTPackageConfigRole"
 THREADS = 8
+POLICY_VERSIONS_MAX = 5  # of AWS
 
 Progress = Callable[[str, int, int], None]  # (what, done, of)
 
@@ -69,6 +70,8 @@ def catalogue(aws: Aws, images: Iterable[Image]) -> None:
             _publish(aws, image)
         else:
             _must_be_ours(image, found.get("attributes", {}))
+            if found.get("status") == "DRAFT":  # a run ended between the two
+                _release(aws, image)
 
 
 def _must_be_ours(image: Image, attributes: Mapping[str, str]) -> None:
@@ -90,6 +93,10 @@ def _publish(aws: Aws, image: Image) -> None:
         attributes={"size": str(len(image.body)), "sha256": image.sha256, "signature": image.signature},
         artifact={"s3Location": location},
     )
+    _release(aws, image)
+
+
+def _release(aws: Aws, image: Image) -> None:
     aws.iot.update_package_version(packageName=image.package, versionName=image.version, action="PUBLISH")
 
 
@@ -108,20 +115,22 @@ def things(
     for name, profile in {profile.thing_type: profile for _, profile in (*wanted, *children)}.items():
         searchable = {"searchableAttributes": sorted(profile.attributes)[:3]}
         _once(aws.iot.create_thing_type, thingTypeName=name, thingTypeProperties=searchable)
-    papers = [(*pair, folder) for pair in wanted] + [(*pair, None) for pair in children]
+    members = [(*pair, folder) for pair in wanted] + [(*pair, None) for pair in children]
+    # Made here, while the threads work on those before: `identity` is not for several at a time.
+    papers = ((name, of, identity.attributes(of.attributes, seed, name), where) for name, of, where in members)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="provision")
     try:
-        made = pool.map(lambda one: _thing(aws, one[0], one[1], seed, one[2]), papers)
+        made = pool.map(lambda one: _thing(aws, *one), papers)
         for done, _ in enumerate(made, 1):
-            progress("things", done, len(papers))
+            progress("things", done, len(members))
     finally:
         pool.shutdown(cancel_futures=True)  # After Ctrl-C only what is under way is finished.
 
 
-def _thing(aws: Aws, name: str, profile: Profile, seed: int, folder: Path | None) -> None:
+def _thing(aws: Aws, name: str, profile: Profile, attributes: Mapping[str, str], folder: Path | None) -> None:
     if folder and certificates.identity(folder, name).cert_file.exists():
         return
-    payload = {"attributes": identity.attributes(profile.attributes, seed, name)}
+    payload = {"attributes": attributes}
     _once(aws.iot.create_thing, thingName=name, thingTypeName=profile.thing_type, attributePayload=payload)
     if folder:
         certificates.create(aws, folder, name, DEVICE_POLICY, name)
@@ -148,8 +157,17 @@ def _bucket(aws: Aws) -> None:
 
 
 def _policy(aws: Aws, name: str, statements: list[dict[str, Any]]) -> None:
-    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    """A policy that says this, whatever it said before."""
+    wanted = {"Version": "2012-10-17", "Statement": statements}
+    document = json.dumps(wanted)
     _once(aws.iot.create_policy, policyName=name, policyDocument=document)
+    if json.loads(aws.iot.get_policy(policyName=name)["policyDocument"]) == wanted:
+        return
+    versions = aws.iot.list_policy_versions(policyName=name)["policyVersions"]
+    if len(versions) >= POLICY_VERSIONS_MAX:
+        others = [version["versionId"] for version in versions if not version["isDefaultVersion"]]
+        aws.iot.delete_policy_version(policyName=name, policyVersionId=min(others, key=int))
+    aws.iot.create_policy_version(policyName=name, policyDocument=document, setAsDefault=True)
 
 
 def _role(aws: Aws, name: str, statements: list[dict[str, Any]]) -> None:

@@ -38,7 +38,7 @@ from simulator.errors import BackendUnavailable, FleetsimError, UsageError
 from simulator.ledger import Ledger
 from simulator.ops.aws import Aws
 from simulator.runtime.downloads import Downloads
-from simulator.runtime.engine import LEAVE_S, Engine
+from simulator.runtime.engine import LEAVE_S, DeviceFailed, Engine
 from simulator.runtime.meter import Meter
 from simulator.runtime.sandbox import PartEnded
 from simulator.runtime.setup import Setup
@@ -159,6 +159,8 @@ class Child:
         while True:
             await asyncio.sleep(BATCH_S)
             self._alive()
+            if self._engine and self._engine.failure:
+                raise self._engine.failure
             if self._mouth.room:
                 self._tell()
 
@@ -261,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _perform(_order(argv), mouth)
     except (KeyboardInterrupt, asyncio.CancelledError, BrokenPipeError):
         return 0
-    except PartEnded as end:
+    except (PartEnded, DeviceFailed) as end:
         return _last_words(mouth, str(end), end.exit_code, end.log_tail)
     except FleetsimError as error:
         return _last_words(mouth, str(error), error.exit_code)

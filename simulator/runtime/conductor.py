@@ -56,7 +56,7 @@ class Conductor:
         return self.engine.ledger
 
     async def play(self) -> None:
-        """The whole timeline, then silence. Raises what `alive` raises."""
+        """The whole timeline, then silence. Raises what `alive` raises, and DeviceFailed."""
         try:
             await self.watch.begin()
         except BackendUnavailable:
@@ -72,10 +72,16 @@ class Conductor:
             looking.cancel()  # From here on one asks the backend: two would write down each of its events twice.
             await asyncio.wait((looking,))
             await self._fall_silent()
+            self._check()
         finally:
             for task in (timeline, looking):
                 task.cancel()
             await asyncio.gather(timeline, looking, return_exceptions=True)
+
+    def _check(self) -> None:
+        self._alive()
+        if self.engine.failure:
+            raise self.engine.failure
 
     def facts(self) -> Facts:
         """What can be known now, for checks."""
@@ -112,7 +118,7 @@ class Conductor:
         """Runs beside the timeline until something is wrong."""
         looks = 0
         while True:
-            self._alive()
+            self._check()
             await self.watch.poll()
             if looks % int(1 / LOOK_S) == 0:
                 self._sample()
@@ -126,7 +132,7 @@ class Conductor:
         self.engine.silence()
         deadline_s = self.engine.loop.time() + QUIET_MAX_S
         while self.engine.loop.time() < deadline_s:
-            self._alive()
+            self._check()
             await self.watch.poll()
             self._show(self.snapshot())
             stored = self.watch.stored

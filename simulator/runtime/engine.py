@@ -1,17 +1,20 @@
 """The engine: drives devices live. The only place where devices, links, timers and downloads meet.
 
 Rules: one timer for all devices (a heap of wake-up times); no task and no future for a message; outputs are
-carried out in the order the device gave them. Time comes from the loop's monotonic clock, anchored once to the
-Unix epoch, so a step of the system clock does not disturb a run.
+carried out in the order the device gave them. A device that fails is written down in `failure` and does not keep
+the others from what they do; who conducts the engine ends the run. Time comes from the loop's monotonic clock,
+anchored once to the Unix epoch, so a step of the system clock does not disturb a run.
 """
 
 import asyncio
 import heapq
 import time
+import traceback
 from collections.abc import Callable
 
 from simulator.behaviours import NEVER_MS
 from simulator.device import Device
+from simulator.errors import FleetsimError
 from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
@@ -36,9 +39,18 @@ from simulator.runtime.meter import Meter
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
+TAIL_MAX = 15
 LEAVE_S = 0.2  # so long a device that was switched off may still be answered
 
 MakeLink = Callable[[Device, Sink], Link]
+
+
+class DeviceFailed(FleetsimError):
+    """A device raised an exception: a bug, of ours or in how its profile's bytes are made. It is dead from then on."""
+
+    def __init__(self, thing: str, error: Exception) -> None:
+        super().__init__(f"device '{thing}' failed: {type(error).__name__}: {error}")
+        self.log_tail = [line.rstrip("\n") for line in traceback.format_exception(error)][-TAIL_MAX:]
 
 
 class Port:
@@ -93,6 +105,7 @@ class Engine:
         self._handles: set[asyncio.TimerHandle] = set()
         self._ticker = self.loop.call_later(TICK_S, self._tick)
         self._closed = self._silent = False
+        self.failure: DeviceFailed | None = None  # the first one
 
     def now_ms(self) -> int:
         """Milliseconds since the Unix epoch (clock.Clock)."""
@@ -103,7 +116,7 @@ class Engine:
     def start(self, index: int, after_s: float = 0.0) -> None:
         """Switch a device on."""
         self._stopped.discard(index)
-        self._later(after_s, lambda: self._power_on(index))
+        self._later(index, after_s, self._power_on)
 
     def stop(self, index: int) -> None:
         """Switch a device off until `start`. It is silent at once, and says goodbye when it was answered."""
@@ -117,7 +130,7 @@ class Engine:
         device.powered = device.online = False
         if port := self._ports.pop(index, None):
             port.gone, self._leaving[index] = True, port
-            self._later(LEAVE_S, lambda: self._leave(index))
+            self._later(index, LEAVE_S, self._leave)
 
     def inject(self, index: int, fault: Fault) -> None:
         """Break a device."""
@@ -127,8 +140,12 @@ class Engine:
 
     def hear(self, index: int, said: Input) -> None:
         """Tell a device something and do what it answers."""
-        if not self._closed:
+        if self._closed:
+            return
+        try:
             self._carry_out(index, self.fleet.devices[index].receive(said, self.now_ms()))
+        except Exception as error:
+            self._fail(index, error)
 
     def note(self, index: int, kind: str, detail: dict[str, object], thing: str = "") -> None:
         """Write to the ledger on behalf of a device, or of a child of it."""
@@ -219,7 +236,7 @@ class Engine:
         if self.meter:
             self.meter.powered_off(index)
         self._link(index).sever()
-        self._later(off_ms / 1000, lambda: self._power_on(index))
+        self._later(index, off_ms / 1000, self._power_on)
 
     def _power_on(self, index: int) -> None:
         if index in self._stopped:
@@ -228,19 +245,28 @@ class Engine:
             self.hear(index, Booted())
         self._open(index)
 
-    def _later(self, after_s: float, do: Callable[[], None]) -> None:
+    def _fail(self, index: int, error: Exception) -> None:
+        self.failure = self.failure or DeviceFailed(self.fleet.devices[index].thing, error)
+
+    def _later(self, index: int, after_s: float, do: Callable[[int], None]) -> None:
         def run() -> None:
             self._handles.discard(handle)
-            do()
+            try:
+                do(index)
+            except Exception as error:
+                self._fail(index, error)
 
         handle = self.loop.call_later(after_s, run)
         self._handles.add(handle)
 
     def _tick(self) -> None:
         now_s = self.loop.time()
-        for port in self._ports.values():
-            if port.link:
-                port.link.tick(now_s)
+        for index, port in self._ports.items():
+            try:
+                if port.link:
+                    port.link.tick(now_s)
+            except Exception as error:
+                self._fail(index, error)
         self._ticker = self.loop.call_later(TICK_S, self._tick)
 
     # Wake-ups
@@ -270,6 +296,9 @@ class Engine:
             if self._pushed_ms.get(index) == wake_at_ms:
                 del self._pushed_ms[index]
             if devices[index].wake_at_ms <= now_ms and not self._silent:
-                self._carry_out(index, devices[index].step(now_ms))
+                try:
+                    self._carry_out(index, devices[index].step(now_ms))
+                except Exception as error:
+                    self._fail(index, error)
         if heap and heap[0][0] < self._timer_ms:
             self._arm(heap[0][0])

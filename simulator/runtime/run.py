@@ -28,7 +28,7 @@ from simulator.report.facts import Report, Verdict
 from simulator.runtime import account
 from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.downloads import Downloads
-from simulator.runtime.engine import Engine
+from simulator.runtime.engine import DeviceFailed, Engine
 from simulator.runtime.live import Live
 from simulator.runtime.sandbox import PartEnded
 from simulator.runtime.setup import Setup
@@ -106,6 +106,8 @@ class _Stage:
             return self._ended("interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
         except (BotoCoreError, ClientError, BackendUnavailable) as error:
             return self._gone(error)
+        except DeviceFailed as error:
+            return self._ended("failed", error.exit_code, str(error), error.log_tail)
         return self._report(facts, None, 0)
 
     # While it plays

@@ -13,7 +13,8 @@ from simulator.ledger import Event, Ledger
 from simulator.report.facts import from_backend
 
 TIMEOUT_S = 5.0
-_NO_ANSWER = (aiohttp.ClientError, TimeoutError, KeyError, ValueError)  # or one that is not the read API's
+# No answer, or one that is not the read API's.
+_NO_ANSWER = (aiohttp.ClientError, TimeoutError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Watch:
@@ -35,8 +36,8 @@ class Watch:
         if self._api_url is None:
             return
         try:
-            while (page := await self._get(f"/api/events?after={self._next}"))["events"]:
-                self._next = page["next"]
+            while await self._page():
+                pass
             self._alarms_before = frozenset(alarm["alarm_id"] for alarm in await self._get("/api/alarms"))
             self._stored_before = (await self._get("/api/counts"))["stored"]
         except _NO_ANSWER as error:
@@ -44,20 +45,28 @@ class Watch:
             raise BackendUnavailable(f"the backend's read API at {self._api_url} cannot be used: {why}") from None
 
     async def poll(self) -> None:
-        """Ask for everything new."""
+        """Ask for everything new; the counts first, so that what came of the messages counted is known with them."""
         if self._api_url is None:
             return
         try:
-            news = await self._get(f"/api/events?after={self._next}")
-            for event in from_backend(news["events"]):
-                self._ledger.note(event)
-            self._next = news["next"]
+            stored = (await self._get("/api/counts"))["stored"]
+            while page := await self._page():
+                for event in page:
+                    self._ledger.note(event)
             alarms = await self._get("/api/alarms")
             self.alarms = [alarm for alarm in alarms if alarm["alarm_id"] not in self._alarms_before]
-            stored = (await self._get("/api/counts"))["stored"]
             self.stored = {kind: count - self._stored_before.get(kind, 0) for kind, count in stored.items()}
         except _NO_ANSWER:
             self.failures += 1
+
+    async def _page(self) -> list[Event]:
+        """The next events of the history; none at its end."""
+        page = await self._get(f"/api/events?after={self._next}")
+        if (after := int(page["next"])) <= self._next:
+            return []
+        events = from_backend(page["events"])
+        self._next = after
+        return events
 
     async def _get(self, path: str) -> Any:
         if self._session is None:

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from simulator.behaviours.telemetry import TelemetryDuty
 from simulator.checks import Facts
 from simulator.errors import BackendUnavailable
 from simulator.report.facts import Report, Verdict
 from simulator.runtime import account
 from simulator.runtime.conductor import Conductor, Record
+from simulator.runtime.engine import DeviceFailed
 from simulator.runtime.live import Snapshot
 from simulator.runtime.watch import Watch
 from simulator.scenarios import Scenario
@@ -172,6 +174,61 @@ def test_a_dead_backend_ends_the_run_at_once() -> None:
         told = it.report(facts, "unavailable", 3, "died", ["last words"])
         assert (told.verdict, told.exit_code, told.reason, told.checks) == ("unavailable", 3, "died", [])
         assert told.log_tail == ["last words"]
+
+    run(story)
+
+
+def test_a_device_that_fails_ends_the_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(duty: TelemetryDuty, body: Any, now_ms: int) -> Any:
+        raise ValueError("no such byte")
+
+    async def story() -> None:
+        it = Run(timeline=[{"kind": "connect"}, {"kind": "hold", "for_s": 10_000}])
+        monkeypatch.setattr(TelemetryDuty, "step", fails)
+        with pytest.raises(DeviceFailed, match=f"device '{THING}' failed: ValueError: no such byte"):
+            await it.play()
+
+    run(story)
+
+
+@pytest.mark.parametrize("strange", [[], {"events": [], "next": None}, {"events": {}}, "no"])
+def test_a_read_api_that_is_another_one_is_noticed_first(strange: Any) -> None:
+    async def story() -> None:
+        it = Run()
+
+        async def get(path: str) -> Any:
+            return strange
+
+        watch = Watch("http://other", it.live.ledger)
+        watch._get = get  # type: ignore[method-assign]
+        with pytest.raises(BackendUnavailable, match="read API at http://other cannot be used"):
+            await watch.begin()
+        await watch.poll()
+        assert watch.failures == 1
+        await it.live.engine.close()
+
+    run(story)
+
+
+def test_a_long_history_is_read_to_its_end_in_one_look() -> None:
+    async def story() -> None:
+        it = Run()
+
+        async def get(path: str) -> Any:
+            what, _, after = path.partition("=")
+            if what == "/api/alarms":
+                return []
+            if what == "/api/counts":
+                return {"stored": {}}
+            seq = int(after)
+            news = [{"seq": seq + 1, "at_ms": 1, "kind": "job_created", "thing": THING}] if seq < 5 else []
+            return {"next": seq + len(news), "events": news}
+
+        watch = Watch("http://backend", it.live.ledger)
+        watch._get = get  # type: ignore[method-assign]
+        await watch.poll()
+        assert [event.kind for event in it.live.ledger.events] == ["job_created"] * 5
+        await it.live.engine.close()
 
     run(story)
 

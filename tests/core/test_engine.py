@@ -191,3 +191,44 @@ def test_time_is_the_loops_and_whole() -> None:
         await bench.engine.close()
 
     run(story)
+
+
+def test_a_device_that_fails_is_told_of_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench = Live(5)
+        bad = bench.fleet.devices[2]
+        step = TelemetryDuty.step
+
+        def fails(duty: TelemetryDuty, body: Any, now_ms: int) -> Any:
+            if body.thing == bad.thing:
+                raise ValueError("no such byte")
+            return step(duty, body, now_ms)
+
+        monkeypatch.setattr(TelemetryDuty, "step", fails)
+        for index in range(5):
+            bench.engine.start(index)
+        await bench.until(lambda: bench.engine.failure is not None)
+        count = len(bench.said)
+        await bench.until(lambda: len(bench.said) > count + 20)
+        assert len(set(bench.telemetry())) == 4
+        assert str(bench.engine.failure) == "device 'Pump-002' failed: ValueError: no such byte"
+        assert bench.engine.failure
+        assert bench.engine.failure.log_tail[-1] == "ValueError: no such byte"
+        await bench.engine.close()
+
+    run(story)
+
+
+def test_a_device_that_fails_when_it_hears_something_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(duty: TelemetryDuty, body: Any, said: Any, now_ms: int) -> Any:
+        raise KeyError("x")
+
+    async def story() -> None:
+        bench = Live()
+        monkeypatch.setattr(TelemetryDuty, "receive", fails)
+        bench.engine.start(0)
+        await bench.until(lambda: bench.engine.failure is not None)
+        assert str(bench.engine.failure) == f"device '{THING}' failed: KeyError: 'x'"
+        await bench.engine.close()
+
+    run(story)
