@@ -130,6 +130,10 @@ class Profile(Strict):
             codec = getattr(behaviour, "codec", None)
             if codec in NEED_SPEC and self.payload is None and self.channel == "mqtt":
                 yield Misplaced(("behaviours", i, "codec"), f"codec '{codec}' needs the profile's 'payload'")
+            elif self.payload and (codec in NEED_SPEC or self.channel == "tcp") and isinstance(codec, str):
+                missing = sorted(self.payload.fields("telemetry") - set(behaviour.signals()))
+                if missing:
+                    yield Misplaced(("behaviours", i), f"the payload wants '{missing[0]}', which is not in 'metrics'")
         for i, behaviour in enumerate(self.behaviours):
             for found in behaviour.misfits(self.behaviours, self.signals):
                 yield from (Misplaced(("behaviours", i, *loc), said) for loc, said in found.spots)
@@ -145,6 +149,9 @@ class Profile(Strict):
             metrics = sorted({name for b in self.behaviours if "tcp" in b.channels for name in b.signals()})
             spec = ProductSpec.plain(f"{seeds.key(0, 'start marker', self.thing_type):016X}"[:8], metrics)
         behaviours = [b.over(channel) for b in self.behaviours if channel in b.channels]
+        if not behaviours or any(b.brings("") for b in self.behaviours if channel not in b.channels):
+            what = "its children need MQTT" if behaviours else "nothing it does can go that way"
+            raise UsageError(f"profile '{self.profile}' cannot go over {channel}: {what}")
         return self.model_copy(update={"profile": name, "channel": channel, "payload": spec, "behaviours": behaviours})
 
     @property

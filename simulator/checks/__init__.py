@@ -34,7 +34,7 @@ class Facts:
 
     ledger: Ledger
     devices: Sequence[DeviceFact] = ()
-    alarms: Sequence[Mapping[str, Any]] = ()  # the backend's alarms, as its read API gives them
+    alarms: Sequence[Mapping[str, Any]] | None = None  # as the backend's read API gives them; None: it has none
     stored: Mapping[str, int] | None = None  # messages in the backend's store, by kind
     executions: Sequence[Mapping[str, Any]] = ()  # job executions: thing, job, status, version
     packages: Mapping[str, str] = field(default_factory=dict)  # thing → version in its $package shadow
@@ -46,6 +46,9 @@ class Facts:
             if event.kind == "fault_injected":
                 first.setdefault(event.thing, event.at_ms)
         return first
+
+
+NO_API = "this target has no read API to ask for alarms"
 
 
 class Measured(NamedTuple):

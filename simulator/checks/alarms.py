@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from simulator.checks import Check, Facts, Measured, listed
+from simulator.checks import NO_API, Check, Facts, Measured, listed
 
 Which = Literal["raised", "open", "closed", "escalated", "settled", "false"]
 
@@ -20,6 +20,8 @@ class Alarms(Check):
         return f"alarms {self.which}"
 
     def measure(self, facts: Facts) -> Measured:
+        if facts.alarms is None:
+            return Measured(None, NO_API)
         faulted = facts.faulted()
         states = {"open": ("open", "acting", "verifying", "updating"), "closed": ("closed",),
                   "escalated": ("escalated",), "settled": ("closed", "escalated")}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from simulator.checks import Check, Facts, Measured, listed
+from simulator.checks import NO_API, Check, Facts, Measured, listed
 
 
 class Detected(Check):
@@ -15,6 +15,8 @@ class Detected(Check):
         return "broken devices noticed"
 
     def measure(self, facts: Facts) -> Measured:
+        if facts.alarms is None:
+            return Measured(None, NO_API)
         faulted = facts.faulted()
         seen = {a["thing"] for a in facts.alarms if a["raised_at_ms"] >= faulted.get(a["thing"], 1 << 62)}
         missed = sorted(set(faulted) - seen)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from simulator.checks import Check, Facts, Measured
+from simulator.checks import NO_API, Check, Facts, Measured
 
 
 class TimeToDetect(Check):
@@ -19,6 +19,8 @@ class TimeToDetect(Check):
         return "s"
 
     def measure(self, facts: Facts) -> Measured:
+        if facts.alarms is None:
+            return Measured(None, NO_API)
         faulted = facts.faulted()
         first: dict[str, int] = {}
         for event in facts.ledger.events:

@@ -43,7 +43,7 @@ def report(
         fleet=_fleet(fleet, facts),
         faults=_faults(fleet, record),
         timeline=timeline,
-        waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms),
+        waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms or ()),
         accounting=told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored),
         throughput=_rates(record.rates),
         series=_series(fleet, record, facts),
@@ -56,7 +56,7 @@ def _check(result: Result) -> told.Check:
 
 
 def _fleet(fleet: Fleet, facts: Facts) -> told.Fleet:
-    alarmed = {alarm["thing"] for alarm in facts.alarms}
+    alarmed = {alarm["thing"] for alarm in facts.alarms or ()}
     devices = [
         told.Device(
             d.thing,

@@ -85,7 +85,8 @@ class Conductor:
 
     def facts(self) -> Facts:
         """What can be known now, for checks."""
-        return Facts(self.ledger, self.fleet.facts(), self.watch.alarms, self.watch.stored)
+        alarms = self.watch.alarms if self.watch.sees else None
+        return Facts(self.ledger, self.fleet.facts(), alarms, self.watch.stored)
 
     async def _timeline(self) -> None:
         for step in self.scenario.timeline:

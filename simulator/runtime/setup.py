@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator import firmware
 from simulator.device import Device
+from simulator.errors import UsageError
 from simulator.links import Link, Sink
 from simulator.links.mqtt import Mqtt
 from simulator.links.rest import Rest
@@ -24,6 +25,7 @@ from simulator.runtime.engine import MakeLink
 from simulator.runtime.sandbox import Sandbox
 from simulator.scenarios import Scenario
 from simulator.targets import Addresses, Target
+from simulator.wire.spec import ProductSpec
 
 if TYPE_CHECKING:
     from simulator.links.sdk import Sdk
@@ -106,7 +108,10 @@ class Setup:
 
 def products(profiles: Mapping[str, Profile]) -> list[dict[str, Any]]:
     """What the backend has to know to read the bytes of these profiles: [{"productId", "spec"}]."""
-    specs = {profile.thing_type: profile.payload for profile in profiles.values() if profile.payload}
+    specs: dict[str, ProductSpec] = {}
+    for name, profile in profiles.items():
+        if profile.payload and specs.setdefault(profile.thing_type, profile.payload) != profile.payload:
+            raise UsageError(f"profile '{name}': product '{profile.thing_type}' has another payload spec already")
     return [
         {"productId": name, "spec": spec.model_dump(mode="json", exclude_unset=True)} for name, spec in specs.items()
     ]

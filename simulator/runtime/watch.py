@@ -31,6 +31,11 @@ class Watch:
         self.stored: dict[str, int] | None = None
         self.failures = 0  # requests without a good answer; shown, and no reason to stop a run
 
+    @property
+    def sees(self) -> bool:
+        """Is there a read API at all?"""
+        return self._api_url is not None
+
     async def begin(self) -> None:
         """Take stock before the fleet says anything; BackendUnavailable when the read API does not answer."""
         if self._api_url is None:

@@ -111,6 +111,11 @@ class ProductSpec(Strict):
             }
         )
 
+    def fields(self, message: str) -> set[str]:
+        """The names of a message's own values."""
+        cells = (field.cell(self.endian) for field in self.messages[message].fields)
+        return {name for cell in cells for name in cell.names}
+
     @property
     def seq_mask(self) -> int:
         """What keeps a message's index inside the header's `seq`, where it counts round as a device's counter does."""
