@@ -38,7 +38,7 @@ def run(
     yes: YesOpt = False,
     as_json: JsonOpt = False,
 ) -> None:
-    """Run a scenario and give a verdict: 0 passed, 1 checks failed, 3 backend gone, 130 interrupted."""
+    """Run a scenario and give a verdict: 0 passed, 1 checks failed, 2 wrong usage, 3 backend gone, 130 interrupted."""
     from simulator.cli import run as command
 
     raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json))

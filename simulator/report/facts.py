@@ -108,14 +108,17 @@ class Waterfall:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Messages of one kind at each hop; `stored` is None where the backend keeps none of that kind."""
+    """Messages of one kind at each hop; `stored` is None where the backend keeps none of that kind.
+
+    `lost` is None when the run ended while messages were under way: what had not arrived may be on its way.
+    """
 
     kind: str
     attempted: int
     sent: int
     acknowledged: int
     stored: int | None
-    lost: int
+    lost: int | None
 
 
 @dataclass(frozen=True, slots=True)

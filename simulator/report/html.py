@@ -145,7 +145,8 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         tiles.append(("not settled", number(unsettled)))
     if report.accounting:
         tiles.append(("messages sent", number(sum(account.sent for account in report.accounting))))
-        tiles.append(("messages lost", number(sum(account.lost for account in report.accounting))))
+        lost = [account.lost for account in report.accounting if account.lost is not None]
+        tiles.append(("messages lost", number(sum(lost)) if lost else "not known"))
     return [*tiles, ("duration", span(report.ended_at_ms - report.started_at_ms))]
 
 

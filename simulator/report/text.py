@@ -48,7 +48,9 @@ def verdict_lines(report: Report, paths: Sequence[Path] = (), encoding: str = "u
 
 
 def headline(report: Report) -> str:
-    """`PASSED: 8 of 8 checks`."""
+    """`PASSED: 8 of 8 checks`; a run that ended early was not judged."""
+    if not report.checks:
+        return f"{verdict_words(report)}: no check was made"
     kept = sum(check.passed for check in report.checks)
     return f"{verdict_words(report)}: {kept} of {len(report.checks)} checks" + (
         "" if report.verdict == "passed" else " passed"

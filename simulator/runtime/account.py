@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from simulator import __version__
@@ -21,9 +22,11 @@ def report(
     """The report of a run; without a verdict the checks decide (and the exit code becomes 0 or 1)."""
     ledger = facts.ledger
     checks = [check.judge(facts) for check in scenario.checks] if verdict is None else []
+    settled = verdict is None
     if verdict is None:
         passed = all(check.passed for check in checks)
         verdict, exit_code = ("passed", 0) if passed else ("failed", 1)
+    accounts = told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored)
     timeline, left_out = told.timeline(ledger.events)
     by_source = {source: [e for e in ledger.events if e.source == source] for source in ("fleet", "backend")}
     return Report(
@@ -44,7 +47,7 @@ def report(
         faults=_faults(fleet, record),
         timeline=timeline,
         waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms or ()),
-        accounting=told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored),
+        accounting=[account if settled else replace(account, lost=None) for account in accounts],
         throughput=_rates(record.rates),
         series=_series(fleet, record, facts),
         events_dropped=ledger.events_dropped + left_out,

@@ -10,6 +10,7 @@ from simulator.behaviours.telemetry import TelemetryDuty
 from simulator.checks import Facts
 from simulator.errors import BackendUnavailable
 from simulator.report.facts import Report, Verdict
+from simulator.report.text import headline
 from simulator.runtime import account
 from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.engine import DeviceFailed
@@ -174,6 +175,8 @@ def test_a_dead_backend_ends_the_run_at_once() -> None:
         told = it.report(facts, "unavailable", 3, "died", ["last words"])
         assert (told.verdict, told.exit_code, told.reason, told.checks) == ("unavailable", 3, "died", [])
         assert told.log_tail == ["last words"]
+        assert [row.lost for row in told.accounting] == [None] * len(told.accounting)  # it may be on its way
+        assert headline(told) == "BACKEND UNAVAILABLE: no check was made"
 
     run(story)
 
