@@ -51,7 +51,7 @@ def runtime_rate(profile: Profile, devices: int) -> tuple[float, float, float, f
     name = profile.profile
     members = [(f"{name}-{n:06}", name, None) for n in range(devices)]
     ledger = Ledger()
-    fleet = Fleet(members, {name: profile}, 1, VIRTUAL_START_MS, bytes(32))
+    fleet = Fleet(members, profiles.family(profile), 1, VIRTUAL_START_MS, bytes(32))
     virtual = Virtual(fleet, VirtualClock(), ledger)
     gc.collect()
     off = (_resident() - before) / devices
