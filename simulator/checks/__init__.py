@@ -15,6 +15,9 @@ from pydantic import Field, model_validator
 from simulator.ledger import Ledger
 from simulator.schema import Strict
 
+# Said at QoS 1 and kept by the backend, each of them: for these a count of zero means that nothing arrived.
+STORED_KINDS = ("telemetry", "control_result", "alert_report", "provisioning_complete")
+
 
 class DeviceFact(NamedTuple):
     """One device as the fleet knows it."""

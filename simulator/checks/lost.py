@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from simulator.checks import Check, Facts, Measured
+from simulator.checks import STORED_KINDS, Check, Facts, Measured
 
 
 class Lost(Check):
     """Acknowledged minus stored, over the kinds of message that the backend stores."""
 
     kind: Literal["lost"] = "lost"
-    messages: list[str] = Field(["telemetry", "control_result"], min_length=1, description="Kinds of message to count.")
+    messages: list[str] = Field(list(STORED_KINDS), min_length=1, description="Kinds of message to count.")
 
     @property
     def title(self) -> str:

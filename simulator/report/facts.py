@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from simulator.checks import STORED_KINDS
 from simulator.ledger import Event
 from simulator.report.words import word
 
@@ -17,9 +18,6 @@ POINTS_MAX = 600
 
 Verdict = Literal["passed", "failed", "interrupted", "unavailable"]
 Outcome = Literal["closed", "escalated", "open", "job_failed"]
-
-# What the backend stores: for these a count of zero means that nothing arrived. The rest ends at the broker.
-STORED_KINDS = frozenset({"telemetry", "control_result"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from simulator.checks import Check, Facts
+from simulator.checks import STORED_KINDS, Check, Facts
 from simulator.errors import BackendUnavailable
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
@@ -138,9 +138,7 @@ class Conductor:
             self._show(self.snapshot())
             stored = self.watch.stored
             acknowledged = self.ledger.acknowledged
-            arrived = stored is None or all(
-                stored.get(k, 0) >= acknowledged[k] for k in ("telemetry", "control_result")
-            )
+            arrived = stored is None or all(stored.get(kind, 0) >= acknowledged[kind] for kind in STORED_KINDS)
             if self.engine.settled() and arrived:
                 return
             await asyncio.sleep(LOOK_S)

@@ -86,6 +86,7 @@ MEASURED: list[tuple[Check, Facts, float | None, str]] = [
     (Duplicates(equals=0), Facts(said(telemetry=9, control_result=1), stored={"telemetry": 9}), 0, "9 stored"),
     (Duplicates(equals=0), Facts(said(telemetry=9), stored={"telemetry": 11, "control_result": 1}), 3, "11 stored"),
     (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9})), None, "no store"),
+    (Lost(equals=0), Facts(ledger(acknowledged={"alert_report": 2}), stored={"telemetry": 9}), 2, "alert_report 2"),
     (Lost(equals=0), Facts(ledger(acknowledged={"telemetry": 9, "shadow_get": 3}), stored={"telemetry": 9}), 0,
      "telemetry 9 acknowledged"),
     (Lost(at_most=5),
