@@ -4,8 +4,10 @@
     process     sockets, loop, ready line, the end      emulator    MiniStack: environment and our seams in it
     front       the ASGI app that every request meets   rest_json   requests and answers by botocore's model
     catalog     the Software Package Catalog, pure      packages    the catalog's operations over HTTP
-    jobs        what the catalog means to a job
+    jobs        what the catalog means to a job  service    what a feature is: operations in, answers out
+    features    the list of them
 
-Rules: whatever MiniStack does right stays MiniStack's; each place where we reach into it is in `emulator` and
-says why. Everything binds to 127.0.0.1. State lives as long as the process.
+Rules: whatever MiniStack does right stays MiniStack's; each place where we reach into it is in `emulator`, or in
+a function `install` of the part that needs it, and says why. Everything binds to
+127.0.0.1. State lives as long as the process.
 """

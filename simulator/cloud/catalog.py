@@ -9,7 +9,9 @@ https://docs.aws.amazon.com/iot/latest/developerguide/software-package-catalog.h
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
+
+from simulator.cloud.service import ServiceError
 
 PACKAGES_MAX = 100
 VERSIONS_MAX = 10_000
@@ -19,11 +21,8 @@ PAGE_MAX = 100
 DRAFT, PUBLISHED, DEPRECATED = "DRAFT", "PUBLISHED", "DEPRECATED"
 
 
-class CatalogError(Exception):
-    """An answer of the service; `code` is the name of the exception, `status` that of HTTP."""
-
-    code: ClassVar[str]
-    status: ClassVar[int]
+class CatalogError(ServiceError):
+    """An answer of the catalog."""
 
 
 class ConflictError(CatalogError):

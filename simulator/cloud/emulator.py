@@ -6,6 +6,7 @@ containers of a Docker daemon that is not ours, run scripts from fixed folders a
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -83,7 +84,7 @@ class Emulator:
         self.app: ASGI = app.app
         self._app = app
         self._iam = iam_evaluator
-        self._iot = iot
+        self.iot = iot
         self._s3 = s3
         self._auth = config.auth
         self._region = config.region
@@ -104,11 +105,11 @@ class Emulator:
         loop = asyncio.get_running_loop()
         self._app._MAIN_LOOP = loop
         loop.set_default_executor(ThreadPoolExecutor(_THREADS_MAX, thread_name_prefix="cloud"))
-        await self._iot.mtls_start()
+        await self.iot.mtls_start()
 
     async def stop(self) -> None:
         """Close the MQTT listener and its sessions."""
-        await self._iot.mtls_stop()
+        await self.iot.mtls_stop()
         for task in list(self._emissions):
             task.cancel()
 
@@ -145,9 +146,28 @@ class Emulator:
             refusal = self._app._enforce_data_plane("iot", f"iot:{operation}", headers, query, request_id, resource_arn)
         return refusal
 
+    async def unjudged(
+        self, service: str, method: str, path: str, body: bytes, query: dict[str, list[str]]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """What MiniStack's part for a service answers to a request that was judged before (`refuse`)."""
+        from ministack.services import iot_data, iot_jobs_data
+
+        handlers = {"iot": self.iot, "iot-data": iot_data, "iot-jobs-data": iot_jobs_data}
+        answer: tuple[int, dict[str, str], bytes] = await handlers[service].handle_request(
+            method, path, {"content-type": "application/json"}, body, query
+        )
+        return answer
+
+    def scoped(self) -> "contextlib.AbstractContextManager[None]":
+        """Within it MiniStack's tables are those of the sandbox's account and region, as in a request."""
+        from ministack.core.responses import request_scope
+
+        scope: contextlib.AbstractContextManager[None] = request_scope(ACCOUNT_ID, self._region)
+        return scope
+
     def role_usable(self, role_arn: str) -> bool:
         """Whether IoT may assume the role: always, when nothing is checked."""
-        return bool(self._iot._iot_role_usable(role_arn))
+        return bool(self.iot._iot_role_usable(role_arn))
 
     def on_succeeded(self, heard: OnSucceeded) -> None:
         """Call `heard` for each execution that a device reports as SUCCEEDED.
@@ -155,20 +175,20 @@ class Emulator:
         `jobs_update_execution` is the one function through which a device's report passes, over MQTT and HTTP
         alike; it runs on the loop, with the account and region of the device set.
         """
-        original = self._iot.jobs_update_execution
+        original = self.iot.jobs_update_execution
 
         def report(thing_name: str, job_id: str, **kwargs: Any) -> tuple[Any, Any]:
             execution, error = original(thing_name, job_id, **kwargs)
             if error is None and execution["status"] == "SUCCEEDED":
-                job = self._iot._jobs.get(job_id) or {}
+                job = self.iot._jobs.get(job_id) or {}
                 heard(thing_name, job_id, list(job.get("destinationPackageVersions") or []))
             return execution, error
 
-        self._iot.jobs_update_execution = report
+        self.iot.jobs_update_execution = report
 
     def update_shadow(self, thing: str, name: str, reported: dict[str, Any]) -> None:
         """Merge into the reported state of a shadow, and tell its subscribers as the service does."""
-        iot = self._iot
+        iot = self.iot
         account, region = iot.get_account_id(), iot.get_region()
         before_status, before = _snapshot(iot.get_thing_shadow(thing, name))
         status, document = iot.update_thing_shadow(thing, name, {"state": {"reported": reported}})
@@ -205,7 +225,7 @@ class Emulator:
 
     def _certificate(self) -> KeyPair:
         """Give MiniStack our authority, and one server certificate for both ports."""
-        iot = self._iot
+        iot = self.iot
         iot._ca_cert_pem, iot._ca_key_pem = self.authority
         certificate = server_certificate(self.authority, *iot._mtls_server_cert_sans())
         iot.set_mtls_server_cert(*certificate)
@@ -213,14 +233,14 @@ class Emulator:
 
     def _demand_a_certificate(self) -> None:
         """Refuse an MQTT client without a certificate, as AWS does; MiniStack holds it to no policy."""
-        original = self._iot._mtls_build_ssl_context
+        original = self.iot._mtls_build_ssl_context
 
         def build() -> ssl.SSLContext:
             context: ssl.SSLContext = original()
             context.verify_mode = ssl.CERT_REQUIRED
             return context
 
-        self._iot._mtls_build_ssl_context = build
+        self.iot._mtls_build_ssl_context = build
 
     def _answer_with_a_name_that_resolves(self, https_port: int) -> None:
         """Let DescribeEndpoint say `localhost:PORT`.
@@ -230,7 +250,7 @@ class Emulator:
         """
         known = self._app._IOT_DATA_WS_RE.pattern
         self._app._IOT_DATA_WS_RE = re.compile(rf"{known}|^(localhost|127\.0\.0\.1)(:|$)")
-        original = self._iot._describe_endpoint
+        original = self.iot._describe_endpoint
 
         def describe(query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
             status, headers, body = original(query)
@@ -238,7 +258,7 @@ class Emulator:
                 body = json.dumps({"endpointAddress": f"localhost:{https_port}"}).encode()
             return status, headers, body
 
-        self._iot._describe_endpoint = describe
+        self.iot._describe_endpoint = describe
 
     def _serve_ranges_of_versions(self) -> None:
         """Answer 206 for a Range of an object's version too: MiniStack then sends the whole of it."""
@@ -268,17 +288,17 @@ class Emulator:
 
     def _name_what_is_missing(self) -> None:
         """An operation that nobody here implements is answered with its name, not with its path."""
-        original = self._iot._route_request
+        original = self.iot._route_request
 
         async def route(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
             answer = await original(method, path, headers, body, query)
             if answer[0] == 400 and b"Unsupported IoT path" in answer[2]:
-                from simulator.cloud.rest_json import iot_api, unsupported
+                from simulator.cloud.rest_json import api, unsupported
 
-                return unsupported(iot_api(), method, path)
+                return unsupported(api("iot"), method, path)
             return answer
 
-        self._iot._route_request = route
+        self.iot._route_request = route
 
 
 def _snapshot(answer: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:

@@ -1,41 +1,50 @@
-"""The ASGI app that every request meets first: the package catalog answers here, MiniStack the rest.
+"""The ASGI app that every request meets first: a feature of ours answers, or MiniStack.
 
-Rules: a request is ours by its path and the scope of its signature (`iot`, or none), because a bucket may be
-called `packages` too. It is authenticated, by MiniStack's own code, before anything about it is judged.
-MiniStack's administration paths (reset, configuration) are closed: they ask for no credentials.
+Rules: a request is ours by its path and the scope of its signature, because a bucket may be called `packages` too,
+and because the services of AWS IoT share paths. It is authenticated, by MiniStack's own code, before anything about
+it is judged. MiniStack's administration paths (reset, configuration) are closed: they ask for no credentials.
 """
 
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, quote
 
-from simulator.cloud.catalog import Catalog
 from simulator.cloud.emulator import Emulator
-from simulator.cloud.jobs import refuse_job
-from simulator.cloud.packages import OPERATIONS, Packages
-from simulator.cloud.rest_json import Answer, error, iot_api
+from simulator.cloud.rest_json import Answer, Api, BadRequestError, api, error
+from simulator.cloud.service import Feature, Request, ServiceError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _BODY_BYTES_MAX = 1024 * 1024
-_OURS = re.compile(r"/(packages(/.*)?|package-configuration|jobs/[^/]+)")
 _SCOPE = re.compile(r"Credential=[^,/]*/[^,/]*/[^,/]*/([^,/]+)/aws4_request")
 _ADMINISTRATION = ("/_ministack/", "/_localstack/")
 _HEALTH = "/_ministack/health"
+# Scope of a signature → the models that may be meant; the data planes are signed in two ways.
+_SERVICES: dict[str, tuple[str, ...]] = {
+    "": ("iot",),
+    "iot": ("iot",),
+    "iot-jobs-data": ("iot-jobs-data",),
+    "iotdata": ("iot-data",),
+    "iotdevicegateway": ("iot-data",),
+}
 
 
 class Front:
     """Decides who answers."""
 
-    def __init__(self, emulator: Emulator, catalog: Catalog, *, auth: bool) -> None:
+    def __init__(self, emulator: Emulator, features: Sequence[Feature], *, auth: bool) -> None:
         self._emulator = emulator
-        self._catalog = catalog
-        self._packages = Packages(catalog)
+        self._features: dict[str, Feature] = {}
+        for feature in features:
+            for name in feature.operations:
+                operation = name if ":" in name else f"iot:{name}"
+                if self._features.setdefault(operation, feature) is not feature:
+                    raise ValueError(f"two features answer {operation}")
         self._auth = auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,37 +56,49 @@ class Front:
             await self._emulator.app(scope, receive, send)
         elif scope["path"].startswith(_ADMINISTRATION) and scope["path"] != _HEALTH:
             await _send(send, error(404, "NotFoundException", f"No such path: {scope['path']}"))
-        elif _OURS.fullmatch(scope["path"]) and _signing_service(scope) in ("iot", ""):
-            await self._ours(scope, receive, send)
         else:
-            await self._emulator.app(scope, receive, send)
+            await self._http(scope, receive, send)
 
-    async def _ours(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raw_path = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1").partition("?")[0]
-        found = iot_api().match(scope["method"], raw_path)
-        operation, in_path = found if found else ("", {})
-        if operation not in OPERATIONS and operation != "CreateJob":
-            await self._emulator.app(scope, receive, send)
-            return
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for model in map(api, _SERVICES.get(_signing_service(scope), ())):
+            found = model.match(scope["method"], _raw_path(scope))
+            feature = self._features.get(f"{model.service}:{found[0]}") if found else None
+            if found and feature:
+                await _send(send, await self._ours(feature, model, *found, scope, receive))
+                return
+        await self._emulator.app(scope, receive, send)
+
+    async def _ours(
+        self, feature: Feature, model: Api, operation: str, in_path: Mapping[str, str], scope: Scope, receive: Receive
+    ) -> Answer:
         body = await _read(receive)
         if body is None:
-            await _send(send, error(413, "RequestEntityTooLargeException", f"More than {_BODY_BYTES_MAX} bytes"))
-            return
+            return error(413, "RequestEntityTooLargeException", f"More than {_BODY_BYTES_MAX} bytes")
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
-        # MiniStack itself judges whether the caller may create this job.
-        arn = None if operation == "CreateJob" else self._catalog.arn(**in_path)
-        answer: Answer | None = self._emulator.refuse(
-            operation, arn, scope["method"], raw_path, query, scope["headers"], body, str(uuid.uuid4())
-        )
-        if answer is None and operation == "CreateJob":
-            answer = refuse_job(self._catalog, body)
-            if answer is None:
-                await self._emulator.app(scope, _replay(body, receive), send)
-                return
-        if answer is None:
-            now_ms = time.time_ns() // 1_000_000
-            answer = self._packages.answer(operation, in_path, query, body, now_ms)
-        await _send(send, answer)
+        refusal: Answer | None = self._emulator.refuse(
+            operation, feature.arn(operation, in_path), scope["method"], _raw_path(scope), query, scope["headers"],
+            body, str(uuid.uuid4()),
+        )  # fmt: skip
+        if refusal is not None:
+            return refusal
+
+        async def forward(changed: bytes | None) -> Answer:
+            if changed is None:
+                return await _answer_of(self._emulator.app, scope, _replay(body, receive))
+            return await self._emulator.unjudged(model.service, scope["method"], scope["path"], changed, query)
+
+        request = Request(model, operation, in_path, query, body, time.time_ns() // 1_000_000, forward)
+        try:
+            result = await feature.answer(request)
+        except BadRequestError as problem:
+            return error(400, feature.invalid, str(problem))
+        except ServiceError as problem:
+            return error(problem.status, problem.code, str(problem))
+        return result if isinstance(result, tuple) else model.answer(operation, result or {})
+
+
+def _raw_path(scope: Scope) -> str:
+    return (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1").partition("?")[0]
 
 
 def _headers(scope: Scope, name: bytes) -> str:
@@ -119,6 +140,23 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return replay
+
+
+async def _answer_of(app: Callable[[Any, Any, Any], Awaitable[None]], scope: Scope, receive: Receive) -> Answer:
+    """What an app answers, as a whole."""
+    status, headers, body = 500, dict[str, str](), bytearray()
+
+    async def collect(message: MutableMapping[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            headers.update((name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"])
+        elif message["type"] == "http.response.body":
+            body.extend(message.get("body", b""))
+
+    await app(scope, receive, collect)
+    headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+    return status, headers, bytes(body)
 
 
 async def _send(send: Send, answer: Answer) -> None:

@@ -6,14 +6,33 @@ succeeds and the configuration says so, the service itself writes the thing's re
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from simulator.cloud.catalog import DRAFT, Catalog, CatalogError, InvalidError, NotFoundError
 from simulator.cloud.rest_json import Answer, error
+from simulator.cloud.service import Request
 
 _DESTINATIONS_MAX = 25
 _UNINSTALL = "$null"
 _LOG = logging.getLogger("fleetsim.cloud")
+
+
+class PackageJobs:
+    """CreateJob, before MiniStack: what it says about packages."""
+
+    operations = frozenset({"CreateJob"})
+    invalid = "InvalidRequestException"
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def arn(self, operation: str, in_path: Mapping[str, str]) -> None:
+        """MiniStack itself judges whether the caller may create this job."""
+
+    async def answer(self, request: Request) -> Answer:
+        """Refuse it, or leave it to MiniStack."""
+        return refuse_job(self._catalog, request.body) or await request.forward()
 
 
 class Shadows(Protocol):

@@ -6,50 +6,47 @@ gets the first answer again; with other parameters it is a conflict.
 
 import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
-from simulator.cloud.catalog import PAGE_MAX, Catalog, CatalogError, ConflictError, Package, Version, page
-from simulator.cloud.rest_json import Answer, BadRequestError, error, iot_api
+from simulator.cloud.catalog import PAGE_MAX, Catalog, ConflictError, Package, Version, page
+from simulator.cloud.service import Request
 
 _TOKENS_MAX = 1000
-
-OPERATIONS = frozenset(
-    {
-        "CreatePackage",
-        "CreatePackageVersion",
-        "DeletePackage",
-        "DeletePackageVersion",
-        "GetPackage",
-        "GetPackageConfiguration",
-        "GetPackageVersion",
-        "ListPackageVersions",
-        "ListPackages",
-        "UpdatePackage",
-        "UpdatePackageConfiguration",
-        "UpdatePackageVersion",
-    }
-)
 
 
 class Packages:
     """Answers requests for a catalog."""
 
+    operations = frozenset(
+        {
+            "CreatePackage",
+            "CreatePackageVersion",
+            "DeletePackage",
+            "DeletePackageVersion",
+            "GetPackage",
+            "GetPackageConfiguration",
+            "GetPackageVersion",
+            "ListPackageVersions",
+            "ListPackages",
+            "UpdatePackage",
+            "UpdatePackageConfiguration",
+            "UpdatePackageVersion",
+        }
+    )
+    invalid = "ValidationException"
+
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._answered: OrderedDict[str, tuple[str, dict[str, Any], dict[str, Any]]] = OrderedDict()
 
-    def answer(
-        self, operation: str, in_path: dict[str, str], query: dict[str, list[str]], body: bytes, now_ms: int
-    ) -> Answer:
-        """Do one operation of OPERATIONS."""
-        api = iot_api()
-        try:
-            parameters = api.parameters(operation, in_path, query, body)
-            return api.answer(operation, self._once(operation, parameters, now_ms))
-        except BadRequestError as problem:
-            return error(400, "ValidationException", str(problem))
-        except CatalogError as problem:
-            return error(problem.status, problem.code, str(problem))
+    def arn(self, operation: str, in_path: Mapping[str, str]) -> str:
+        """What a policy calls the package or the version."""
+        return self._catalog.arn(**in_path)
+
+    async def answer(self, request: Request) -> Mapping[str, Any]:
+        """Do one operation."""
+        return self._once(request.operation, dict(request.parameters), request.now_ms)
 
     def _once(self, operation: str, parameters: dict[str, Any], now_ms: int) -> dict[str, Any]:
         token = parameters.pop("clientToken", None)

@@ -140,14 +140,12 @@ async def _serve(config: CloudConfig, https: socket.socket, mqtt_port: int) -> N
 
     from hypercorn.asyncio import serve
 
-    from simulator.cloud.catalog import Catalog
+    from simulator.cloud.features import features
     from simulator.cloud.front import Front
-    from simulator.cloud.jobs import PackageReporter
 
     # It warns of every device that goes away without a farewell, which here is what devices do.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    catalog = Catalog(config.region, ACCOUNT_ID)
-    emulator.on_succeeded(PackageReporter(catalog, emulator))
+    parts = features(emulator, config)
     await emulator.start()
 
     stop = asyncio.Event()
@@ -161,7 +159,7 @@ async def _serve(config: CloudConfig, https: socket.socket, mqtt_port: int) -> N
         loop.set_exception_handler(lambda _loop, _context: None)  # connections cut by the end are no errors
 
     server_file = _write_certificates(config, emulator.authority.certificate, emulator.server)
-    app: Any = Front(emulator, catalog, auth=config.auth)
+    app: Any = Front(emulator, parts, auth=config.auth)
     serving = loop.create_task(
         serve(app, _hypercorn(config, https, server_file), shutdown_trigger=told_to_end, mode="asgi")
     )

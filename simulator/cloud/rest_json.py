@@ -23,6 +23,7 @@ class BadRequestError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Route:
     method: str
+    first: str  # part of the path; no model has a parameter there
     pattern: re.Pattern[str]
     operation: str
 
@@ -31,11 +32,19 @@ class Api:
     """The operations of one service."""
 
     def __init__(self, service: str) -> None:
+        self.service = service
         from botocore.loaders import Loader
         from botocore.model import ServiceModel
 
         self._model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
-        self._routes = [self._route(name) for name in self._model.operation_names]
+        self._routes: dict[tuple[str, str], list[_Route]] = {}
+        for route in map(self._route, self._model.operation_names):
+            self._routes.setdefault((route.method, route.first), []).append(route)
+
+    @property
+    def operations(self) -> list[str]:
+        """The names of all operations."""
+        return list(self._model.operation_names)
 
     def _route(self, name: str) -> _Route:
         http: Mapping[str, Any] = self._model.operation_model(name).http
@@ -46,13 +55,12 @@ class Api:
             else re.escape(part)
             for part in re.split(r"(\{[^}]+\})", path)
         )
-        return _Route(http["method"], re.compile(pattern), name)
+        return _Route(http["method"], path.split("/")[1], re.compile(pattern), name)
 
     def match(self, method: str, raw_path: str) -> tuple[str, dict[str, str]] | None:
         """The operation that a request names, and the parameters in its path."""
-        for route in self._routes:
-            found = route.pattern.fullmatch(raw_path) if route.method == method else None
-            if found:
+        for route in self._routes.get((method, unquote(raw_path).split("/")[1] if raw_path else ""), ()):
+            if found := route.pattern.fullmatch(raw_path):
                 return route.operation, {name: unquote(value) for name, value in found.groupdict().items()}
         return None
 
@@ -97,9 +105,9 @@ class Api:
 
 
 @functools.cache
-def iot_api() -> Api:
-    """The control plane of AWS IoT."""
-    return Api("iot")
+def api(service: str) -> Api:
+    """The API of a service, as `iot` or `iot-jobs-data`."""
+    return Api(service)
 
 
 def error(status: int, code: str, message: str) -> Answer:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from simulator.cloud.rest_json import BadRequestError, iot_api, unsupported
+from simulator.cloud.rest_json import BadRequestError, api, unsupported
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ from simulator.cloud.rest_json import BadRequestError, iot_api, unsupported
     ],
 )
 def test_the_operation_of_a_request(method: str, path: str, expected: object) -> None:
-    assert iot_api().match(method, path) == expected
+    assert api("iot").match(method, path) == expected
 
 
 def test_parameters_come_from_path_query_and_body() -> None:
     query = {"clientToken": ["t" * 36], "unknown": ["x"]}
     body = json.dumps({"attributes": {"a": "b"}, "unknown": 1, "description": None}).encode()
     names = {"packageName": "p", "versionName": "1"}
-    found = iot_api().parameters("CreatePackageVersion", names, query, body)
+    found = api("iot").parameters("CreatePackageVersion", names, query, body)
     assert found == {**names, "clientToken": "t" * 36, "attributes": {"a": "b"}}
-    assert iot_api().parameters("ListPackages", {}, {"maxResults": ["7"]}, b"") == {"maxResults": 7}
+    assert api("iot").parameters("ListPackages", {}, {"maxResults": ["7"]}, b"") == {"maxResults": 7}
 
 
 @pytest.mark.parametrize(
@@ -71,28 +71,28 @@ def test_parameters_come_from_path_query_and_body() -> None:
 def test_what_is_wrong_is_said_as_the_service_says_it(query: dict[str, list[str]], body: object, expected: str) -> None:
     names = {"packageName": "p", "versionName": "1"}
     with pytest.raises(BadRequestError) as caught:
-        iot_api().parameters("UpdatePackageVersion", names, query, json.dumps(body).encode())
+        api("iot").parameters("UpdatePackageVersion", names, query, json.dumps(body).encode())
     assert expected in str(caught.value)
 
 
 def test_a_number_that_is_none_and_one_that_is_too_large() -> None:
     for text, expected in (("many", "must be a integer"), ("101", "value less than or equal to 100")):
         with pytest.raises(BadRequestError, match=expected):
-            iot_api().parameters("ListPackages", {}, {"maxResults": [text]}, b"")
+            api("iot").parameters("ListPackages", {}, {"maxResults": [text]}, b"")
 
 
 def test_an_answer_has_only_what_the_model_knows() -> None:
-    status, headers, body = iot_api().answer("GetPackage", {"packageName": "p", "description": None})
+    status, headers, body = api("iot").answer("GetPackage", {"packageName": "p", "description": None})
     assert (status, headers["Content-Type"], json.loads(body)) == (
         200,
         "application/json",
         {"packageName": "p"},
     )
     with pytest.raises(ValueError, match="GetPackage has no colour"):
-        iot_api().answer("GetPackage", {"colour": "red"})
+        api("iot").answer("GetPackage", {"colour": "red"})
 
 
 def test_the_missing_is_named() -> None:
-    status, headers, body = unsupported(iot_api(), "PUT", "/commands/c")
+    status, headers, body = unsupported(api("iot"), "PUT", "/commands/c")
     assert (status, headers["x-amzn-ErrorType"]) == (501, "NotImplementedException")
     assert json.loads(body)["message"] == "The sandbox does not implement CreateCommand (PUT /commands/c)"
