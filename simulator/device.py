@@ -5,28 +5,44 @@ the device says and does. It sleeps nowhere, reads no clock and touches no socke
 live, and with a virtual clock a day in seconds.
 """
 
+import heapq
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from simulator import seeds
 from simulator.behaviours import NEVER_MS, Behaviour, Outputs
-from simulator.faults import Active, Fault
-from simulator.messages import Booted, Connected, Disconnected, Input, Note, PowerCycle, Publish, Subscribe, Told
+from simulator.faults import Active, Disguise, Fault
+from simulator.messages import (
+    Booted,
+    Connected,
+    Disconnected,
+    Input,
+    Later,
+    Note,
+    Output,
+    Piece,
+    PowerCycle,
+    Publish,
+    Subscribe,
+    Told,
+)
 from simulator.plant import Plant
 from simulator.signals import Range
 from simulator.wire.spec import ProductSpec
 
 NO_HUB = "nohub"  # stands for the hub of a device that has none
 _NONE: frozenset[str] = frozenset()  # shared: an empty set is as big as a duty
+LATER_MAX = 10_000  # things that a device may have put off
+_INPUTS = Input.__args__
 
 
 class Device:
     """One thing of the fleet."""
 
     __slots__ = (
-        "_bad", "_env", "_held", "_seed", "children", "duties", "faults", "flash", "hub", "online", "package",
-        "plant", "powered", "product", "profile", "public_key", "row", "said_ms", "spec", "thing", "version",
-        "wake_at_ms",
+        "_bad", "_env", "_held", "_later", "_put_off", "_seed", "children", "duties", "faults", "flash", "hub",
+        "online", "package", "plant", "powered", "product", "profile", "public_key", "row", "said_ms", "spec",
+        "thing", "version", "wake_at_ms",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +59,10 @@ class Device:
         self.flash: dict[str, Any] = {"version": version}
         self.duties = [behaviour.duty() for behaviour in behaviours]
         self.faults: list[Active] = []
+        self._later: list[tuple[int, int, Output | Input]] | None = (
+            None  # (at_ms, order, what), a heap; made when needed
+        )
+        self._put_off = 0
         self.online = False
         self.powered = True
         self.wake_at_ms = NEVER_MS
@@ -74,7 +94,18 @@ class Device:
         return seeds.fraction(self._seed, self.thing, *names)
 
     def reading(self, now_ms: int) -> dict[str, float]:
-        return dict(zip(self.plant.names, self.plant.reading(self.row, now_ms), strict=True))
+        values = dict(zip(self.plant.names, self.plant.reading(self.row, now_ms), strict=True))
+        for fault in self.faults:
+            fault.reading(self, values, now_ms)
+        return values
+
+    def clock_ms(self, now_ms: int) -> int:
+        for fault in self.faults:
+            now_ms = fault.clock_ms(self, now_ms)
+        return now_ms
+
+    def obstacle(self, point: str, now_ms: int) -> str | None:
+        return next((why for fault in self.faults if (why := fault.obstacle(self, point, now_ms))), None)
 
     def hold(self, part: str, value: float | None, now_ms: int) -> None:
         self._held = self._held | {part} if value is not None else self._held - {part}
@@ -119,14 +150,21 @@ class Device:
         """Do what is due."""
         said: Outputs = []
         for fault in self.faults:
-            if fault.wake_at_ms <= now_ms:
-                fault.step(self, now_ms)
+            if fault.until_ms <= now_ms and not fault.over:
+                said += fault.end(self, now_ms)
+                fault.over = True
+            elif fault.wake_at_ms <= now_ms:
+                said += fault.step(self, now_ms)
+        if self._later:
+            said += self._due(now_ms)
         if self.powered:
+            own: Outputs = []
             for duty in self.duties:
                 if duty.wake_at_ms <= now_ms and (outputs := duty.step(self, now_ms)):
-                    said += outputs
+                    own += outputs
                     if type(outputs[-1]) is Publish:  # Now, because a duty after this one may want to know.
                         self.said_ms = now_ms
+            said += self._passed(own, now_ms) if self.faults else own
         return self._settle(said)
 
     def filters(self) -> tuple[str, ...]:
@@ -135,12 +173,21 @@ class Device:
 
     def receive(self, said: Input, now_ms: int) -> Outputs:
         """Hear something; while the power is off only its return is heard."""
+        if type(said) is Booted:
+            self._boot(now_ms)
+        elif not self.powered:
+            return []
+        if not self.faults:
+            return self._settle(self._hear(said, now_ms))
+        answers: Outputs = []
+        for heard in self._reaching(said, now_ms):
+            answers += self._hear(heard, now_ms)
+        return self._settle(self._passed(answers, now_ms))
+
+    def _hear(self, said: Input, now_ms: int) -> Outputs:
+        """What the duties answer to something that reached them."""
         answers: Outputs = []
         match said:
-            case Booted():
-                self._boot(now_ms)
-            case _ if not self.powered:
-                return []
             case Connected():
                 self.online = True
                 if filters := self.filters():
@@ -151,13 +198,86 @@ class Device:
             answers += duty.receive(self, said, now_ms)
         if answers and type(answers[-1]) is Publish:
             self.said_ms = now_ms
-        return self._settle(answers)
+        return answers
 
     def inject(self, fault: Fault, now_ms: int) -> Outputs:
         """Break it."""
         self.faults.append(fault.start(self, now_ms))
-        params: Mapping[str, Any] = fault.model_dump(exclude_none=True)
+        params = fault.params
         return self._settle([Note("fault_injected", {"fault": params.get("kind", ""), "params": params})])
+
+    def clear(self, kind: str | None, now_ms: int) -> Outputs:
+        """Take away its faults of a kind, or all."""
+        said: Outputs = []
+        for fault in self.faults:
+            if kind in (None, fault.kind) and not fault.over:
+                said += fault.end(self, now_ms)
+                fault.over = True
+        return self._settle(said)
+
+    # What its link asks while it has faults
+
+    def carry(self, data: bytes, up: bool, now_ms: int) -> list[Piece]:
+        """What becomes of bytes on its connection."""
+        pieces = [Piece(data)]
+        for fault in self.faults:
+            if fault.network:
+                pieces = [after for piece in pieces for after in fault.carry(self, piece, up, now_ms)]
+        return pieces
+
+    def reach(self, now_ms: int) -> str | None:
+        """Why it cannot connect now; None when it can."""
+        return next((why for fault in self.faults if (why := fault.reach(self, now_ms))), None)
+
+    def disguise(self) -> Disguise | None:
+        """Whom it connects as; None: itself."""
+        return next((found for fault in self.faults if (found := fault.disguise())), None)
+
+    # What becomes of what is said and heard
+
+    def _passed(self, outputs: Outputs, now_ms: int) -> Outputs:
+        """What is left of outputs after all faults."""
+        for fault in self.faults:
+            outputs = [
+                cast(Output, after)
+                for said in outputs
+                for after in fault.say(self, said, now_ms)
+                if not self._put_aside(after, now_ms)
+            ]
+        return outputs
+
+    def _reaching(self, said: Input, now_ms: int) -> list[Input]:
+        """What is left of an input after all faults, the last one first: it stands next to the world."""
+        heard = [said]
+        for fault in reversed(self.faults):
+            heard = [
+                cast(Input, after)
+                for one in heard
+                for after in fault.hear(self, one, now_ms)
+                if not self._put_aside(after, now_ms)
+            ]
+        return heard
+
+    def _put_aside(self, what: Output | Input | Later, now_ms: int) -> bool:
+        if type(what) is not Later:
+            return False
+        if self._later is None:
+            self._later = []
+        if len(self._later) < LATER_MAX:
+            self._put_off += 1
+            heapq.heappush(self._later, (now_ms + what.after_ms, self._put_off, what.what))
+        return True
+
+    def _due(self, now_ms: int) -> Outputs:
+        """What was put off until now: said as it is, or heard at last."""
+        said: Outputs = []
+        while self._later and self._later[0][0] <= now_ms:
+            what = heapq.heappop(self._later)[2]
+            if not isinstance(what, _INPUTS):
+                said.append(cast(Output, what))
+            elif self.powered:
+                said += self._passed(self._hear(what, now_ms), now_ms)
+        return said
 
     def _boot(self, now_ms: int) -> None:
         self.powered = True
@@ -172,15 +292,21 @@ class Device:
             if over:
                 self.faults = [fault for fault in self.faults if not fault.over]
                 said += [Note("fault_cleared", {"fault": fault.kind}) for fault in over]
-        for output in said:
+        for i, output in enumerate(said):
             if type(output) is PowerCycle:
+                if not self.powered:
+                    said = said[:i] + [other for other in said[i:] if type(other) is not PowerCycle]
+                    break  # it is dark already, and comes back when it was told to
                 self.powered = self.online = False
+                self._later = None
         wake_at_ms = NEVER_MS
         if self.powered:
             for duty in self.duties:
                 if duty.wake_at_ms < wake_at_ms:
                     wake_at_ms = duty.wake_at_ms
         for fault in self.faults:
-            wake_at_ms = min(wake_at_ms, fault.wake_at_ms)
+            wake_at_ms = min(wake_at_ms, fault.wake_at_ms, fault.until_ms)
+        if self._later:
+            wake_at_ms = min(wake_at_ms, self._later[0][0])
         self.wake_at_ms = wake_at_ms
         return said

@@ -18,6 +18,7 @@ class Publish(NamedTuple):
     qos: int = 1
     retain: bool = False
     expiry_s: int | None = None  # after so long without a receiver the broker may forget it; None: never
+    stamp: int = 0  # which of the device's messages of its kind it is, as the backend sees it; 0: cannot be told
 
 
 class Subscribe(NamedTuple):
@@ -33,6 +34,7 @@ class Download(NamedTuple):
     url: str
     offset: int = 0
     size_max: int = 64 * 1024 * 1024
+    rate_kib_per_s: float | None = None  # no faster than that
 
 
 class Upload(NamedTuple):
@@ -67,7 +69,24 @@ class Dropped(NamedTuple):
     message: Publish
 
 
-Output = Publish | Subscribe | Download | Upload | PowerCycle | Note | Dropped
+class Sever(NamedTuple):
+    """Cut the connection without a DISCONNECT; the device stays on and connects again after `off_ms`."""
+
+    off_ms: int
+    reason: str = "severed"
+
+
+class Relink(NamedTuple):
+    """Give up the connection and make a new one, because the device is somebody else now (Device.disguise)."""
+
+
+class Raw(NamedTuple):
+    """Write these bytes on the connection as they are, if there is one: no message, and nothing answers it."""
+
+    data: bytes
+
+
+Output = Publish | Subscribe | Download | Upload | PowerCycle | Note | Dropped | Sever | Relink | Raw
 
 
 class Connected(NamedTuple):
@@ -126,3 +145,17 @@ class Booted(NamedTuple):
 
 
 Input = Booted | Connected | Disconnected | Received | Chunk | DownloadEnded | UploadEnded | Told
+
+
+class Later(NamedTuple):
+    """A device says or hears this so much later. Faults answer with it; it never leaves the device."""
+
+    after_ms: int
+    what: Output | Input
+
+
+class Piece(NamedTuple):
+    """Bytes on their way through a network, and how long it holds them up."""
+
+    data: bytes
+    after_ms: int = 0

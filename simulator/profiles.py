@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from simulator import identity, seeds
 from simulator.behaviours import Behaviour, Channel
 from simulator.errors import UsageError, did_you_mean
+from simulator.faults import Subject
 from simulator.folders import folder
 from simulator.schema import Misplaced, OneOf, Strict, YamlProblems, load_marked
 from simulator.signals import Signal
@@ -153,6 +154,13 @@ class Profile(Strict):
             what = "its children need MQTT" if behaviours else "nothing it does can go that way"
             raise UsageError(f"profile '{self.profile}' cannot go over {channel}: {what}")
         return self.model_copy(update={"profile": name, "channel": channel, "payload": spec, "behaviours": behaviours})
+
+    @property
+    def subject(self) -> Subject:
+        """What a fault must know of its devices."""
+        link = self.link.kind if self.channel == "mqtt" else self.channel
+        duties = frozenset(str(behaviour.model_dump()["kind"]) for behaviour in self.behaviours)
+        return Subject(self.profile, self.signals, self.channel, link, duties)
 
     @property
     def managed(self) -> bool:

@@ -180,7 +180,7 @@ def _misfits(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Pr
             wanted = f"{step.count} devices" if step.count else "a device"
             yield loaded.problem(("timeline", i), f"wants {wanted}, but only {matching} of the fleet match")
         for name in sorted(hit):
-            if why := step.fault.unfit(fleet[name].signals):
+            if why := step.fault.unfit(fleet[name].subject):
                 kind = step.fault.model_dump().get("kind")
                 yield loaded.problem(
                     ("timeline", i, "fault"), f"profile '{name}' cannot have the fault '{kind}': it {why}"

@@ -60,6 +60,14 @@ class Body(Protocol):
         """What all sensors read now."""
         ...
 
+    def clock_ms(self, now_ms: int) -> int:
+        """What its clock says: what it writes into its messages, and nothing else."""
+        ...
+
+    def obstacle(self, point: str, now_ms: int) -> str | None:
+        """Why a duty cannot go on at a point of its way, such as jobs.install; None: it can."""
+        ...
+
     def restart_part(self, part: str, now_ms: int) -> None:
         """Restart a part, which frees it if it hung."""
         ...

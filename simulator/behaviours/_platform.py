@@ -16,7 +16,8 @@ EVENT = "iotlink/{env}/{hub}/{thing}/event"  # all topics of events begin with i
 
 def document(body: Body, now_ms: int, data: dict[str, Any]) -> bytes:
     """A message of the platform with its times."""
-    return orjson.dumps({**body.envelope(now_ms), "device_timestamp": now_ms, "data": data})
+    at_ms = body.clock_ms(now_ms)
+    return orjson.dumps({**body.envelope(at_ms), "device_timestamp": at_ms, "data": data})
 
 
 def asked(payload: bytes) -> dict[str, Any]:

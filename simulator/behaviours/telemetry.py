@@ -157,8 +157,10 @@ class TelemetryDuty(Duty):
         if self.what.on_change:
             self.last = {name: reading[name] for name in self.what.on_change}
         metrics = {name: reading[name] for name in self.what.metrics}
-        if self.what.codec == "platform_json":
+        at_ms, what = body.clock_ms(now_ms), self.what
+        if what.codec == "platform_json":
             payload = document(body, now_ms, {"metrics": metrics})
         else:
-            payload = self.encode(body.thing, self.count, now_ms, metrics)
-        return Publish("telemetry", topic, payload, self.what.qos, self.what.retain, self.what.expiry_s)
+            payload = self.encode(body.thing, self.count, at_ms, metrics)
+        stamp = self.count if what.codec == "fire_record" else at_ms
+        return Publish("telemetry", topic, payload, what.qos, what.retain, what.expiry_s, stamp)

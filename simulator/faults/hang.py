@@ -5,19 +5,20 @@ is mended; without it the hardware is to blame, and no firmware helps.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from simulator.behaviours import NEVER_MS, Body
+from simulator.behaviours import NEVER_MS, Body, Outputs
 from simulator.errors import did_you_mean
-from simulator.faults import Active, Expected, Fault
-from simulator.signals import Signal
+from simulator.faults import Active, Expected, Family, Fault, Subject, watched
 
 
 class Hang(Fault):
     """The part holds `at` until it is restarted."""
+
+    family: ClassVar[Family] = "device"
+    example: ClassVar[str] = "{kind: hang, part: fan_level, recurs_after_s: 6, fixed_in: 1.1.0}"
 
     kind: Literal["hang"] = "hang"
     part: str = Field(description="The signal that hangs: a controller such as a thermostat.")
@@ -29,20 +30,17 @@ class Hang(Fault):
         description="The firmware version that has no such bug; absent: broken hardware.",
     )
 
-    def unfit(self, signals: Mapping[str, Signal]) -> str | None:
-        if self.part not in signals:
-            return f"has no part '{self.part}'{did_you_mean(self.part, list(signals))}"
+    def unfit(self, subject: Subject) -> str | None:
+        if self.part not in subject.signals:
+            return f"has no part '{self.part}'{did_you_mean(self.part, list(subject.signals))}"
         return None
 
-    def expects(self, signals: Mapping[str, Signal]) -> Expected:
-        reached = [self.part]
-        for name in reached:  # grows as we go: what follows the part, then what follows that
-            reached += [other for other, s in signals.items() if name in s.inputs() and other not in reached]
-        watched = next((name for name in reached[1:] if signals[name].limit), self.part)
-        return Expected(watched, f"{watched} leaves its normal range")
+    def expects(self, subject: Subject) -> Expected:
+        signal = watched(subject.signals, self.part)
+        return Expected(signal, f"{signal} leaves its normal range")
 
     def start(self, body: Body, now_ms: int) -> Active:
-        active = Hung(self)
+        active = Hung(self, now_ms)
         if self.mended(body.version):
             active.over = True
         else:
@@ -55,15 +53,13 @@ class Hang(Fault):
 
 
 class Hung(Active):
-    __slots__ = ("what",)
+    __slots__ = ()
+    what: Hang
 
-    def __init__(self, what: Hang) -> None:
-        super().__init__(what.kind)
-        self.what = what
-
-    def step(self, body: Body, now_ms: int) -> None:
+    def step(self, body: Body, now_ms: int) -> Outputs:
         self.wake_at_ms = NEVER_MS
         body.hold(self.what.part, self.what.at, now_ms)
+        return []
 
     def restarted(self, body: Body, part: str, now_ms: int) -> None:
         if part == self.what.part:
@@ -75,9 +71,10 @@ class Hung(Active):
         else:
             self._freed(body, now_ms)
 
-    def end(self, body: Body, now_ms: int) -> None:
+    def end(self, body: Body, now_ms: int) -> Outputs:
         body.hold(self.what.part, None, now_ms)
         self.over, self.wake_at_ms = True, NEVER_MS
+        return []
 
     def _freed(self, body: Body, now_ms: int) -> None:
         body.hold(self.what.part, None, now_ms)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from simulator.messages import Publish
+from simulator.messages import Piece, Publish
 
 
 class TlsFiles(NamedTuple):
@@ -74,6 +74,16 @@ class Sink(Protocol):
         """
 
 
+class Network(Protocol):
+    """What is between a device and the backend, where there is something wrong with it."""
+
+    def carry(self, data: bytes, up: bool) -> list[Piece]:
+        """What becomes of bytes on the connection; nothing: they get lost, and the connection does not notice."""
+
+    def reach(self) -> str | None:
+        """Why a connection cannot be made now; None when it can."""
+
+
 class Link(Protocol):
     """One device's connection."""
 
@@ -91,6 +101,12 @@ class Link(Protocol):
 
     def sever(self) -> None:
         """Cut the connection without a goodbye, until `open`. What was queued or unacknowledged is kept."""
+
+    def shape(self, network: Network) -> None:
+        """From now on let everything go through this network: this connection, and every later one."""
+
+    def raw(self, data: bytes) -> None:
+        """Write these bytes as they are, if there is a connection to write them on."""
 
     def tick(self, now_s: float) -> None:
         """Once a second or so: keep-alive, acknowledgement time-outs."""

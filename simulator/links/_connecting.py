@@ -14,13 +14,18 @@ from errno import ECONNREFUSED
 from time import monotonic
 from typing import ClassVar, Protocol, cast
 
-from simulator.links import Sink, TlsFiles
+from simulator.links import Network, Sink, TlsFiles
+from simulator.links._network import Shaped
 from simulator.links._tls import TlsFileError, tls_context
 from simulator.seeds import fraction
 from simulator.wire import ProtocolError
 
 CLOSE_TIMEOUT_S = 2.0
 STABLE_S = 5.0  # a connection that lasted so long starts the backoff anew
+
+
+class UnreachableError(Exception):
+    """What stands between us and the far side lets no connection through."""
 
 
 class Where(Protocol):
@@ -54,6 +59,7 @@ class Connecting(asyncio.Protocol):
         "_attempts",
         "_loop",
         "_name",
+        "_network",
         "_reason",
         "_retry",
         "_sink",
@@ -68,6 +74,7 @@ class Connecting(asyncio.Protocol):
         self._name = name  # makes the jitter the device's own
         self._sink = sink
         self._loop = loop
+        self._network: Network | None = None
         self._transport: asyncio.Transport | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -124,6 +131,21 @@ class Connecting(asyncio.Protocol):
             self._lost()
             self._transport.abort()
 
+    def shape(self, network: Network) -> None:
+        if self._network is None and self._transport is not None:
+            self._transport = self._shaped(network, self._transport)
+        self._network = network
+
+    def raw(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _shaped(self, network: Network, transport: asyncio.Transport) -> asyncio.Transport:
+        """The transport, as it is behind a network."""
+        between = Shaped(network, self, transport, self._loop)
+        transport.set_protocol(between)
+        return cast(asyncio.Transport, between)
+
     def _stop(self, reason: str) -> bool:
         """Want no connection any more; False when there was none wanted."""
         if not self._wanted:
@@ -154,6 +176,8 @@ class Connecting(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._network is not None:
+            self._transport = self._shaped(self._network, self._transport)
         self._made()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,6 +201,8 @@ class Connecting(asyncio.Protocol):
         self._attempt.add_done_callback(self._tried)
 
     async def _try(self) -> None:
+        if self._network is not None and (why := self._network.reach()):
+            raise UnreachableError(why)
         async with asyncio.timeout(self._at.connect_timeout_s):
             await self._reach()
 
@@ -242,7 +268,7 @@ def _why(error: BaseException, at: Where) -> str:
             return f"connection to {where} timed out"
         case TlsFileError():
             return f"TLS: {error}"
-        case ProtocolError():
+        case ProtocolError() | UnreachableError():
             return str(error)
         case OSError():
             # A name with several addresses gives one OSError with no errno and a text of all of them.

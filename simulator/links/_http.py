@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from yarl import URL
 
-from simulator.links import TlsFiles
+from simulator.links import Network, TlsFiles
 from simulator.links._tls import TlsFileError, tls_context
 from simulator.messages import Publish
 
@@ -64,6 +64,7 @@ class Poster(Protocol):
     """A link as its pool sees it."""
 
     listed: bool  # among the ready ones
+    network: Network | None  # that its requests go through
     pool: "Pool | None"  # while it may send
 
     def look(self) -> None:
@@ -162,7 +163,7 @@ class Pool:
             request.task = task
             link.look()
             try:
-                answer = await self._post(request)
+                answer = await (self._through(link.network, request) if link.network else self._post(request))
             except asyncio.CancelledError:
                 if task not in self._cut:  # not our own doing: the loop is ending
                     self._forget()
@@ -194,6 +195,24 @@ class Pool:
             if link.pool is self:
                 link.listed = False
                 link.look()
+
+    async def _through(self, network: Network, request: Request) -> Answer:
+        """One try over a bad network. The connection is not the device's own, so it carries bodies and answers."""
+        if why := network.reach():
+            return Answer(0, "", why)
+        whole = request.body
+        pieces = network.carry(whole, True)
+        if pieces:
+            await asyncio.sleep(sum(piece.after_ms for piece in pieces) / 1000)
+            request.body = b"".join(piece.data for piece in pieces)
+            answer = await self._post(request)
+            request.body = whole
+            back = network.carry(str(answer.status).encode(), False)
+            if back:
+                await asyncio.sleep(sum(piece.after_ms for piece in back) / 1000)
+                return answer
+        await asyncio.sleep(self._at.ack_timeout_s)
+        return Answer(0, "", f"{self._at.url}: no answer within {self._at.ack_timeout_s:g} s")
 
     async def _post(self, request: Request) -> Answer:
         """One try."""

@@ -81,6 +81,9 @@ class Carrier(asyncio.Transport, asyncio.Protocol):
     def abort(self) -> None:
         self._below.abort()
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._above = protocol  # type: ignore[assignment]  # it is one that hears bytes
+
     def is_closing(self) -> bool:
         return self._below.is_closing()
 

@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from simulator.links import Sink
+from simulator.links import Network, Sink
 from simulator.links._http import Answer, Far, Pool, Request, pool_of
 from simulator.messages import Publish
 from simulator.seeds import fraction
@@ -74,7 +74,7 @@ class Rest:
 
     __slots__ = (
         "_again", "_at", "_close_at_s", "_count", "_free_at_s", "_loop", "_open", "_queue", "_ripe_at_s",
-        "_sink", "_up", "_wake_at_s", "_wanted", "listed", "pool",
+        "_sink", "_up", "_wake_at_s", "_wanted", "listed", "network", "pool",
     )  # fmt: skip
 
     def __init__(self, endpoint: RestEndpoint, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
@@ -94,6 +94,7 @@ class Rest:
         self._wanted = False
         self._up = False
         self.listed = False  # among the pool's ready ones
+        self.network: Network | None = None
 
     # --- the Link ---
 
@@ -138,6 +139,12 @@ class Rest:
             self._loop.call_soon(self._fall, "severed")
         self._wanted = False
         self._stop()
+
+    def shape(self, network: Network) -> None:
+        self.network = network
+
+    def raw(self, data: bytes) -> None:
+        """There is no connection of this device's own to write on."""
 
     def tick(self, now_s: float) -> None:
         """The pool has its own timer."""

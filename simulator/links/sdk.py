@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import UsageError
-from simulator.links import Endpoint, Sink, TlsFiles
+from simulator.links import Endpoint, Network, Sink, TlsFiles
 from simulator.messages import Publish
 from simulator.wire.mqtt import describe
 from simulator.wire.mqtt.fields import topic_name
@@ -39,6 +39,7 @@ class Sdk:
         "_endpoint",
         "_in_flight",
         "_loop",
+        "_network",
         "_queue",
         "_retry",
         "_sequence",
@@ -56,6 +57,7 @@ class Sdk:
         self._endpoint = endpoint
         self._sink = sink
         self._loop = loop
+        self._network: Network | None = None
         self._client: mqtt5.Client | None = None
         self._queue: deque[tuple[int, Publish, float]] = deque()  # when first written, 0 for never
         self._in_flight: dict[int, tuple[Publish, float]] = {}  # by sequence number
@@ -98,6 +100,13 @@ class Sdk:
 
     def sever(self) -> None:
         self._stop(SEVERED, None)
+
+    def shape(self, network: Network) -> None:
+        """awscrt has the socket to itself, so only `reach` is asked, before it connects."""
+        self._network = network
+
+    def raw(self, data: bytes) -> None:
+        """There is nothing to write on: awscrt has the socket to itself."""
 
     def tick(self, now_s: float) -> None:
         """Nothing: awscrt keeps the time itself."""
@@ -162,6 +171,10 @@ class Sdk:
 
     def _start(self) -> None:
         self._retry = None
+        if self._network is not None and (why := self._network.reach()):
+            self._loop.call_soon(self._sink.disconnected, why)
+            self._retry = self._loop.call_later(self._endpoint.backoff_first_s, self._start)
+            return
         try:
             if self._client is None:
                 self._client = self._make()

@@ -80,9 +80,9 @@ def _fleet(fleet: Fleet, facts: Facts) -> told.Fleet:
 def _faults(fleet: Fleet, record: Record) -> list[told.Fault]:
     found: list[told.Fault] = []
     for at_ms, (fault, things), _ in record.faults:
-        params = fault.model_dump(exclude_none=True)
-        signals = fleet.profiles[fleet.devices[fleet.by_thing[things[0]]].profile].signals
-        found.append(told.Fault(params.pop("kind"), list(things), at_ms, params, fault.expects(signals).words))
+        params = fault.params
+        subject = fleet.profiles[fleet.devices[fleet.by_thing[things[0]]].profile].subject
+        found.append(told.Fault(params.pop("kind"), list(things), at_ms, params, fault.expects(subject).words))
     return found
 
 

@@ -28,9 +28,13 @@ from simulator.messages import (
     Input,
     Note,
     Output,
+    Piece,
     PowerCycle,
     Publish,
+    Raw,
     Received,
+    Relink,
+    Sever,
     Subscribe,
     Upload,
 )
@@ -56,12 +60,19 @@ class DeviceFailed(FleetsimError):
 class Port:
     """Where the link of one device meets the engine (links.Sink)."""
 
-    __slots__ = ("engine", "gone", "index", "link")
+    __slots__ = ("engine", "gone", "index", "link", "shaped")
 
     def __init__(self, engine: "Engine", index: int) -> None:
         self.engine, self.index = engine, index
         self.gone = False  # The device was switched off: only answers to what it said still count.
         self.link: Link | None = None
+        self.shaped = False  # The link takes the way through this port (links.Network).
+
+    def carry(self, data: bytes, up: bool) -> list[Piece]:
+        return self.engine.fleet.devices[self.index].carry(data, up, self.engine.now_ms())
+
+    def reach(self) -> str | None:
+        return self.engine.fleet.devices[self.index].reach(self.engine.now_ms())
 
     def connected(self, session_present: bool) -> None:
         if not self.gone:
@@ -138,6 +149,10 @@ class Engine:
         self.fleet.faulted.add(device.thing)
         self._carry_out(index, device.inject(fault, self.now_ms()))
 
+    def clear(self, index: int, kind: str | None) -> None:
+        """Mend it: its faults of a kind, or all."""
+        self._carry_out(index, self.fleet.devices[index].clear(kind, self.now_ms()))
+
     def hear(self, index: int, said: Input) -> None:
         """Tell a device something and do what it answers."""
         if self._closed:
@@ -186,6 +201,7 @@ class Engine:
             port = self._ports[index] = Port(self, index)
             port.link = self._make_link(self.fleet.devices[index], port)
         assert port.link
+        self._shape(index)
         port.link.open()
 
     def _leave(self, index: int) -> None:
@@ -212,6 +228,15 @@ class Engine:
                     self._lost(message)
                 case PowerCycle(off_ms):
                     self._power_cycle(index, off_ms)
+                case Sever(off_ms, reason):
+                    self._sever(index, off_ms, reason)
+                case Relink():
+                    self._relink(index)
+                case Raw(data):
+                    if index in self._ports:
+                        self._link(index).raw(data)
+        if self.fleet.devices[index].faults:
+            self._shape(index)
         self._schedule(index)
 
     def _publish(self, index: int, message: Publish) -> None:
@@ -230,6 +255,36 @@ class Engine:
         link = self._ports[index].link
         assert link
         return link
+
+    def _shape(self, index: int) -> None:
+        """Let a device's link take the way through its faults, once one of them stands there."""
+        port = self._ports.get(index)
+        if port and port.link and not port.shaped and any(f.network for f in self.fleet.devices[index].faults):
+            port.shaped = True
+            port.link.shape(port)
+
+    def _sever(self, index: int, off_ms: int, reason: str) -> None:
+        if port := self._ports.get(index):
+            assert port.link
+            port.link.sever()
+            self._later(index, off_ms / 1000, self._reopen)
+
+    def _reopen(self, index: int) -> None:
+        if index in self._ports and self.fleet.devices[index].powered:
+            self._open(index)
+
+    def _relink(self, index: int) -> None:
+        """A new link, whose endpoint is asked for anew. What the old one had not sent is lost, as in a restart."""
+        port = self._ports.pop(index, None)
+        if port is None or port.link is None:
+            return
+        device = self.fleet.devices[index]
+        if device.online:
+            self.note(index, "disconnected", {"reason": "made anew"})
+        port.gone = True
+        port.link.sever()
+        device.online = False
+        self._open(index)
 
     def _power_cycle(self, index: int, off_ms: int) -> None:
         self._downloads.cancel(index)

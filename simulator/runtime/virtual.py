@@ -23,9 +23,12 @@ from simulator.messages import (
     Input,
     Note,
     Output,
+    Piece,
     PowerCycle,
     Publish,
     Received,
+    Relink,
+    Sever,
     Subscribe,
     Upload,
 )
@@ -38,10 +41,11 @@ Store = Callable[[int, str, Upload], None]  # (now_ms, thing, what is given)
 class VirtualPort:
     """Where the memory link of one device meets the runtime (links.Sink)."""
 
-    __slots__ = ("index", "runtime")
+    __slots__ = ("index", "runtime", "shaped")
 
     def __init__(self, runtime: "Virtual", index: int) -> None:
         self.runtime, self.index = runtime, index
+        self.shaped = False  # the link takes the way through this port (links.Network)
 
     def connected(self, session_present: bool) -> None:
         self.runtime.note(self.index, "connected", {"session_present": session_present})
@@ -56,6 +60,12 @@ class VirtualPort:
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
         self.runtime.ledger.acknowledged[message.kind] += 1
+
+    def carry(self, data: bytes, up: bool) -> list[Piece]:
+        return self.runtime.fleet.devices[self.index].carry(data, up, self.runtime.clock.now_ms())
+
+    def reach(self) -> str | None:
+        return self.runtime.fleet.devices[self.index].reach(self.runtime.clock.now_ms())
 
     def said(self, message: Publish) -> None:
         """The far side has it."""
@@ -79,10 +89,12 @@ class Virtual:
         """`record` is told what every device says; `fetch` and `store` what it gets and puts, to answer by `tell`."""
         self.fleet, self.clock, self.ledger = fleet, clock, ledger
         self.record, self._fetch, self._store = record, fetch, store
+        self._ports: list[VirtualPort] = []
         self._links: list[Memory] = []
         for i, device in enumerate(fleet.devices):
             port = VirtualPort(self, i)
-            self._links.append(Memory(port, port.said, fleet.profiles[device.profile].link.queue_max))
+            self._ports.append(port)
+            self._links.append(Memory(port, port.said, fleet.profiles[device.profile].link.queue_max, self._after))
         self._down = [1] * len(fleet.devices)  # reasons why a link is down: not started, network cut, power off
         self._heap: list[
             tuple[int, int, Callable[[], None] | int]
@@ -105,6 +117,11 @@ class Virtual:
         device = self.fleet.devices[index]
         self.fleet.faulted.add(device.thing)
         self.at(at_ms, lambda: self._carry_out(index, device.inject(fault, self.clock.now_ms())))
+
+    def clear(self, index: int, kind: str | None, at_ms: int) -> None:
+        """Mend it at a moment: its faults of a kind, or all."""
+        device = self.fleet.devices[index]
+        self.at(at_ms, lambda: self._carry_out(index, device.clear(kind, self.clock.now_ms())))
 
     def tell(self, index: int, said: Input, at_ms: int) -> None:
         """Let a device hear something at a moment; a message gets lost while the link is down."""
@@ -168,12 +185,24 @@ class Virtual:
                     device.powered = device.online = False
                     self._cut(index)
                     self.at(now_ms + off_ms, lambda: self._power_on(index))
+                case Sever(off_ms):
+                    self._cut(index)
+                    self.at(now_ms + off_ms, lambda: self._restore(index))
+                case Relink():
+                    self._cut(index)
+                    self._restore(index)
                 case Subscribe(filters):
                     self._links[index].subscribe(filters)
+        if device.faults and not self._ports[index].shaped and any(fault.network for fault in device.faults):
+            self._ports[index].shaped = True
+            self._links[index].shape(self._ports[index])
         wake_at_ms = device.wake_at_ms
         if wake_at_ms != NEVER_MS and self._wakes[index] != (at_ms := max(wake_at_ms, now_ms)):
             self._wakes[index] = at_ms
             self._push(at_ms, index)
+
+    def _after(self, after_ms: int, do: Callable[[], None]) -> None:
+        self.at(self.clock.now_ms() + after_ms, do)
 
     def _power_on(self, index: int) -> None:
         self.hear(index, Booted())

@@ -137,11 +137,11 @@ def test_a_fault_works_on_a_device_that_was_never_connected() -> None:
 
 
 def test_what_a_good_backend_should_notice() -> None:
-    signals = fleet().profiles["pump"].signals
-    assert FAN.expects(signals).signal == "temp_c"
-    assert Hang(part="temp_c").expects(signals).signal == "temp_c"
-    assert FAN.unfit(signals) is None
-    assert Hang(part="fen").unfit(signals) == "has no part 'fen' (did you mean 'fan'?)"
+    pump = fleet().profiles["pump"].subject
+    assert FAN.expects(pump).signal == "temp_c"
+    assert Hang(part="temp_c").expects(pump).signal == "temp_c"
+    assert FAN.unfit(pump) is None
+    assert Hang(part="fen").unfit(pump) == "has no part 'fen' (did you mean 'fan'?)"
 
 
 # From the oldest to the newest.

@@ -2,27 +2,30 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from simulator import rooms, seeds
+from simulator import profiles, rooms, seeds
 from simulator.behaviours import NEVER_MS, Behaviour, Duty
 from simulator.checks import Check, Facts
 from simulator.errors import UsageError
-from simulator.faults import Active, Fault
+from simulator.faults import Family, Fault, Notice
 from simulator.ledger import Ledger
 from simulator.links import Link
-from simulator.messages import Booted, Chunk, Connected, Disconnected, DownloadEnded, Input, Note, Received
+from simulator.messages import Booted, Chunk, Connected, Disconnected, DownloadEnded, Input, Note, Output, Received
+from simulator.profiles import Profile
 from simulator.schema import OneOf, union
 from simulator.seeds import Floats
 from simulator.signals import Draw, Range, Signal
 from simulator.steps import Entry, Step
-from tests.core.fleets import PUMP, START_MS, fleet, profile
+from tests.core.fleets import START_MS, fleet
 
 MEMBERS = [(room, kind) for room in rooms.ROOMS for kind in rooms.kinds(room)]
 YAML_ROOMS: dict[str, type[BaseModel]] = {
@@ -205,26 +208,65 @@ def test_a_duty_does_the_same_again_and_moves_its_alarm_on(kind: str) -> None:
 # Faults
 
 
+def fault_example(kind: str) -> Fault:
+    """The example in the fault's own file."""
+    cls = rooms.member("faults", kind)
+    assert issubclass(cls, Fault)
+    found: Fault = TypeAdapter(Annotated[Fault, OneOf("faults")]).validate_python(yaml.safe_load(cls.example))
+    return found
+
+
+def subjects() -> Iterator[Profile]:
+    """Every shipped profile, on every channel that carries it."""
+    for name in profiles.names():
+        of = profiles.profile(name)
+        yield of
+        for channel in ("tcp", "rest"):
+            with suppress(UsageError):
+                yield of.over(channel, name)
+
+
 @kinds_of("faults")
-def test_a_fault_breaks_and_leaves_no_trace(kind: str) -> None:
-    what = profile(PUMP)
-    fault = example("faults", kind)
-    assert fault.unfit(what.signals) is None
-    assert isinstance(fault.unfit({}), str)
-    expected = fault.expects(what.signals)
-    assert expected.signal in what.signals
-    assert expected.words
-    broken, sound = fleet(what).devices[0], fleet(what).devices[0]
-    [note] = [output for output in broken.inject(fault, START_MS + 5_000) if isinstance(output, Note)]
-    assert (note.kind, note.detail["fault"]) == ("fault_injected", kind)
-    assert note.detail["params"] == fault.model_dump(exclude_none=True)
-    [active] = broken.faults
-    assert isinstance(active, Active)
-    assert broken.reading(START_MS + 60_000) != sound.reading(START_MS + 60_000)
-    active.end(broken, START_MS + 60_000)
-    assert active.over
-    later_ms = START_MS + 3_600_000
-    assert broken.reading(later_ms)["load"] == sound.reading(later_ms)["load"]
+def test_a_fault_says_whom_it_fits_and_what_should_be_noticed(kind: str) -> None:
+    fault = fault_example(kind)
+    assert fault.model_dump()["kind"] == kind
+    assert fault.family in get_args(Family)
+    fitting = [of for of in subjects() if fault.unfit(of.subject) is None]
+    assert fitting, "no shipped profile can have the fault of the example"
+    for of in fitting:
+        expected = fault.expects(of.subject)
+        assert expected.words
+        assert expected.notice in get_args(Notice)
+        assert expected.within_s > 0
+        assert expected.signal in (*of.signals, "")
+
+
+@kinds_of("faults")
+def test_a_fault_comes_and_goes(kind: str) -> None:
+    fault = fault_example(kind)
+    what = next(of for of in subjects() if fault.unfit(of.subject) is None)
+    device = fleet(what).devices[0]
+    device.receive(Connected(False), START_MS)
+    [note] = [o for o in device.inject(fault, START_MS + 1) if isinstance(o, Note) and o.kind == "fault_injected"]
+    assert note.detail == {"fault": kind, "params": fault.params}
+    now_ms = START_MS + 1
+    for _ in range(200):
+        if device.wake_at_ms >= NEVER_MS:
+            break
+        now_ms = max(now_ms, device.wake_at_ms)
+        device.step(now_ms)
+        for one in (b"bytes", b"\x00" * 100):
+            for piece in device.carry(one, True, now_ms):
+                assert piece.after_ms >= 0
+        device.reach(now_ms)
+        device.disguise()
+    said = device.clear(None, now_ms)
+    assert not device.faults
+    assert device.reach(now_ms) is None
+    assert device.disguise() is None
+    assert [piece.data for piece in device.carry(b"whole", True, now_ms)] == [b"whole"]
+    assert device.clock_ms(now_ms) == now_ms
+    assert all(isinstance(output, Output.__args__) for output in said)
 
 
 # Steps

@@ -247,7 +247,7 @@ class Session:
 
     def _send(self, message: Publish, now_s: float) -> None:
         """Write a message for the first time."""
-        _, topic, payload, qos, retain, expiry_s = message
+        _, topic, payload, qos, retain, expiry_s, _ = message
         field = self._topics.get(topic) or self._topic(topic)
         properties = self._no_properties if expiry_s is None else self._properties(expiry_s)
         if (
@@ -278,7 +278,7 @@ class Session:
 
     def _refused(self, message: Publish, sent_at_s: float) -> bool:
         """Whether the server said in CONNACK that it takes no such message, so that it is not sent."""
-        _, topic, payload, qos, retain, expiry_s = message
+        _, topic, payload, qos, retain, expiry_s, _ = message
         if qos > self._qos_max:
             reason_code = QOS_NOT_SUPPORTED
         elif retain and not self._retain_allowed:
