@@ -51,6 +51,14 @@ def releases() -> list[Firmware]:
     return [_read(path) for path in sorted(folder("firmware").glob("*.yaml"))]
 
 
+def release(version: str, package: str) -> Firmware:
+    """A version of a package: as its file says, or, of a version or package without one, plain."""
+    found = next((one for one in releases() if one.version == version), None)
+    if found is None or package not in found.packages:
+        return Firmware(version=version, packages=[package])
+    return found
+
+
 def _read(path: Path) -> Firmware:
     loaded = load_marked(path, Firmware)
     if loaded.value.version != path.stem:

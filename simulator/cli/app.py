@@ -5,6 +5,13 @@ from typing import Annotated
 
 import typer
 
+from simulator.cli.cleanup import cleanup
+from simulator.cli.commands import commands_app
+from simulator.cli.groups import groups_app
+from simulator.cli.jobs import jobs_app
+from simulator.cli.packages import packages_app
+from simulator.cli.provision import provision
+
 app = typer.Typer(
     name="fleetsim",
     help="A simulated device fleet for testing IoT backends: it knows what it broke, and whether the backend noticed.",
@@ -13,6 +20,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.command()(provision)
+app.command()(cleanup)
+app.add_typer(jobs_app, name="jobs")
+app.add_typer(packages_app, name="packages")
+app.add_typer(groups_app, name="groups")
+app.add_typer(commands_app, name="commands")
 
 ScenarioArg = Annotated[str, typer.Argument(help="A scenario file, or the name of a shipped scenario.")]
 SEED_MAX = (1 << 63) - 1  # as in a scenario
@@ -25,6 +39,9 @@ OutOpt = Annotated[
 ]
 YesOpt = Annotated[bool, typer.Option("--yes", help="On a target that is not the sandbox: write without asking.")]
 JsonOpt = Annotated[bool, typer.Option("--json", help="Print report.json on stdout instead of lines.")]
+SetOpt = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the scenario; again for others.")
+]
 StateOpt = Annotated[Path | None, typer.Option(help="Folder for keys and certificates; absent: a temporary one.")]
 
 
@@ -37,11 +54,12 @@ def run(
     state: StateOpt = None,
     yes: YesOpt = False,
     as_json: JsonOpt = False,
+    given: SetOpt = None,
 ) -> None:
     """Run a scenario and give a verdict: 0 passed, 1 checks failed, 2 wrong usage, 3 backend gone, 130 interrupted."""
     from simulator.cli import run as command
 
-    raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json))
+    raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json, given or ()))
 
 
 @app.command()
@@ -72,6 +90,14 @@ def sandbox(
 
     ports = Ports(https_port, mqtt_port, api_port, tcp_port, rest_port)
     command.sandbox(env_file, ports, rules, auth, state)
+
+
+@app.command()
+def explain(scenario: ScenarioArg, seed: SeedOpt = None, given: SetOpt = None, as_json: JsonOpt = False) -> None:
+    """Draw a scenario's timeline before anything runs: who, what, when, and what should be noticed."""
+    from simulator.cli import explain as command
+
+    command.explain(scenario, seed, given or (), as_json)
 
 
 @app.command()

@@ -1,24 +1,28 @@
 """A scenario with its rules. The backend reads rules, and it starts late: here they are read before anything does."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from simulator import scenarios
 from simulator.backend.rules import load_rules
 from simulator.errors import UsageError
+from simulator.parameters import Value
 from simulator.profiles import Profile
 from simulator.scenarios import Scenario
 from simulator.schema import Loc, YamlProblems, load_marked
 
 
-def read_scenario(path: Path) -> tuple[Scenario, dict[str, Profile]]:
+def read_scenario(
+    path: Path, given: Mapping[str, Value] | None = None, seed: int | None = None
+) -> tuple[Scenario, dict[str, Profile]]:
     """As `scenarios.read`; a rule that the backend would refuse is a YamlProblem too."""
-    scenario, profiles = scenarios.read(path)
+    scenario, profiles = scenarios.read(path, given, seed)
     try:
         load_rules(scenario.sandbox.rules)
     except UsageError as error:
         mistake = str(error)
-        loaded = load_marked(path, Scenario)
+        loaded = load_marked(path, Scenario, scenarios.filled(given, seed))
         raise YamlProblems([loaded.problem(_loc(mistake), mistake, at_key="unknown key" in mistake)]) from None
     return scenario, profiles
 

@@ -1,14 +1,17 @@
 """`fleetsim run` and `fleetsim demo`."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from simulator import firmware, scenarios, targets
+from simulator import firmware, parameters, scenarios, targets
 from simulator.cli import writable
 from simulator.cli.rules import read_scenario
 from simulator.errors import UsageError
+from simulator.profiles import Profile
 from simulator.report import json_report, text
+from simulator.scenarios import Scenario
 
 
 def run(
@@ -19,9 +22,10 @@ def run(
     state: Path | None,
     yes: bool,
     as_json: bool,
+    given: Sequence[str] = (),
 ) -> int:
     """Runs a scenario; the exit code. Everything wrong in the input is raised before anything starts."""
-    read, profiles = read_scenario(scenarios.find(scenario))
+    read, profiles = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
     aim = targets.target(target)
     firmware.releases()
     from simulator.runtime.run import Plan
@@ -30,7 +34,7 @@ def run(
     used_seed = read.seed if seed is None else seed
     folder = out or Path("runs") / f"{read.scenario}-{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005 - the user's own time
     if aim.kind != "sandbox":
-        _agree(aim, yes)
+        _agree(aim, yes, _forecast(read, profiles, used_seed) if aim.has_account else [])
     if state:
         writable.folder(state, "--state")
     writable.folder(folder, "--out")
@@ -47,11 +51,22 @@ def run(
     return report.exit_code
 
 
-def _agree(target: targets.Target, yes: bool) -> None:
-    """Says where things will be written, and asks. Also the first contact: nobody there ends it here."""
+def _forecast(scenario: Scenario, profiles: Mapping[str, Profile], seed: int) -> list[str]:
+    """What the run asks of the account, and about what it costs."""
+    from simulator.ops import quotas
+    from simulator.runtime.forecast import forecast
+
+    encoding = sys.stderr.encoding or "ascii"
+    return [text.in_encoding(line, encoding) for line in quotas.lines(forecast(scenario, profiles, seed))]
+
+
+def _agree(target: targets.Target, yes: bool, forecast: Sequence[str]) -> None:
+    """Says what will be needed and where it will be written, and asks. Also the first contact: nobody there ends it."""
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"this would write to target '{target.target}', and nobody can be asked; add --yes to do it")
-    print(f"this writes {_what(target)}", file=sys.stderr)
+    what = _what(target)
+    for line in [*forecast, f"this writes {what}"]:
+        print(line, file=sys.stderr)
     if yes:
         return
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # stdout is for data

@@ -11,6 +11,7 @@ from types import FrameType
 from simulator import scenarios
 from simulator.cli import writable
 from simulator.cli.rules import read_scenario
+from simulator.runtime.running import announced
 from simulator.runtime.sandbox import Ports, Sandbox
 from simulator.runtime.setup import products
 
@@ -46,6 +47,10 @@ def sandbox(
             written.write_text("\n".join(lines) + "\n")
             written.replace(env_file)  # whole or not at all: others wait for it
             stack.callback(env_file.unlink, missing_ok=True)
+        try:
+            stack.enter_context(announced(lines))
+        except OSError as error:
+            print(f"commands will not find it by themselves ({error}); give them its --env-file", file=sys.stderr)
         print("\n".join(lines), flush=True)
         print("the sandbox is ready; Ctrl-C ends it", file=sys.stderr)
         while True:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from simulator.errors import BackendUnavailable, FleetsimError, UsageError
-from simulator.ops import certificates, provision
+from simulator.ops import certificates, mark, provision
 from simulator.ops.aws import Aws
 from simulator.targets import Addresses
 
@@ -166,7 +166,7 @@ class Sandbox:
         )  # fmt: skip
         aws = Aws(self.addresses)
         try:
-            provision.groundwork(aws)
+            provision.groundwork(aws, mark.SANDBOX)
             me = certificates.create(aws, identities, provision.BACKEND_CLIENT, provision.BACKEND_POLICY)
         finally:
             aws.close()

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from simulator import firmware, identity
 from simulator.errors import UsageError
 from simulator.firmware import Firmware, Image
-from simulator.ops import provision
+from simulator.ops import catalogue, policies, provision
 from simulator.ops.aws import Aws
 from simulator.profiles import profile
 from simulator.targets import Addresses
@@ -57,12 +57,12 @@ def test_a_policy_that_says_something_else_is_put_right(aws: Aws) -> None:
 def test_the_oldest_version_of_a_policy_makes_room(aws: Aws) -> None:
     for number in range(12):
         wanted = [{"Effect": "Allow", "Action": "iot:Connect", "Resource": f"client/{number}"}]
-        provision._policy(aws, "often", wanted)
+        policies.put(aws, "often", wanted)
         assert statements(aws, "often") == wanted
     assert versions(aws, "often") == [8, 9, 10, 11, 12]
     # The default one is kept, however old it is.
     aws.iot.set_default_policy_version(policyName="often", policyVersionId="8")
-    provision._policy(aws, "often", [])
+    policies.put(aws, "often", [])
     assert versions(aws, "often") == [8, 10, 11, 12, 13]
 
 
@@ -74,7 +74,7 @@ def test_an_image_that_was_not_published_yet_is(aws: Aws, monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(provision, "_release", ends)
+        patch.setattr(catalogue, "release", ends)
         with pytest.raises(KeyboardInterrupt):
             provision.catalogue(aws, [image])
     provision.catalogue(aws, [image])
@@ -92,7 +92,8 @@ def test_things_have_the_same_papers_whoever_is_first(aws: Aws, tmp_path: Path) 
     provision.things(aws, [], children, 7, tmp_path, lambda what, done, of: steps.append((done, of)))
     assert steps == [(n, 60) for n in range(1, 61)]
     for name in names:
-        assert aws.iot.describe_thing(thingName=name)["attributes"] == identity.attributes(sedan.attributes, 7, name)
+        papers = identity.attributes(sedan.attributes, 7, name)
+        assert aws.iot.describe_thing(thingName=name)["attributes"] == {**papers, "fleetsim": "fleet"}
 
 
 def test_a_profile_that_is_not_there_is_a_mistake_of_usage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
