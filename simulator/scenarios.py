@@ -4,23 +4,30 @@ Everything that can be wrong in a scenario and its profiles is found here, befor
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from simulator import profiles
+from simulator import parameters, profiles
 from simulator.behaviours import Channel
 from simulator.checks import Check
-from simulator.errors import UsageError
+from simulator.errors import UsageError, did_you_mean
+from simulator.faults import Fault
 from simulator.fleet import Fleet, Member
 from simulator.folders import folder
+from simulator.parameters import Value
 from simulator.profiles import NAME, VERSION, Profile
-from simulator.schema import Loaded, OneOf, Problem, Strict, YamlProblems, load_marked
+from simulator.schema import Loaded, Loc, Marks, OneOf, Prepare, Problem, Strict, YamlProblems, load_marked
 from simulator.steps import Entry, Step
+from simulator.steps._choosing import Choosing
 from simulator.steps.connect import Connect
 from simulator.steps.inject import Inject
+from simulator.steps.parallel import Parallel
+from simulator.steps.publish_firmware import PublishFirmware
+from simulator.steps.ramp import Ramp
+from simulator.words import WORDS
 
 FLEET_MAX = 100_000
 _THING = r"[a-zA-Z0-9:_-]{1,128}"
@@ -35,6 +42,7 @@ class Group(Strict):
         "{profile}-{n}", pattern=r"^[a-zA-Z0-9:_{}-]{1,128}$",
         description="Names of the things: {n} counts over all groups with the same name, {profile} is the profile's.",
     )  # fmt: skip
+    group: str = Field("", max_length=64, description="A name for these devices, to choose them by in steps.")
     firmware: str | None = Field(None, pattern=VERSION, description="Installed version; absent: the profile's.")
     channel: Channel | None = Field(None, description="mqtt, tcp or rest; absent: the profile's.")
 
@@ -64,6 +72,11 @@ class Scenario(Strict):
     """A fleet, a timeline and checks."""
 
     scenario: str = Field(pattern=NAME, description="Its name: that of the file.")
+    parameters: dict[str, str | float | int | bool] = Field(
+        {},
+        max_length=100,
+        description="Values for ${name}: as they stand, or drawn, such as {uniform: [1, 5]} or {choice: [a, b]}.",
+    )
     title: str = Field("", max_length=200)
     seed: int = Field(1, ge=0, le=(1 << 63) - 1, description="Everything random comes from it.")
     env: str = Field("stg", pattern=r"^(dev|stg|prd)$", description="First part of the platform's topics.")
@@ -89,6 +102,25 @@ class Scenario(Strict):
                 found.append((thing, of, group.firmware))
         return found
 
+    def groups(self) -> Iterator[tuple[str, str]]:
+        """(thing, name of its group) of every device, in order."""
+        names = iter(thing for thing, _, _ in self.things())
+        for group in self.fleet:
+            for _ in range(group.count):
+                yield next(names), group.group
+
+    def steps(self) -> Iterator[tuple[Loc, Step]]:
+        """Every step with its place, those inside of blocks too, in order."""
+
+        def below(at: Loc, steps: Sequence[Step]) -> Iterator[tuple[Loc, Step]]:
+            for i, step in enumerate(steps):
+                yield (*at, i), step
+                for j, inner in enumerate(step.within()):
+                    key = (*at, i, "branches", j) if isinstance(step, Parallel) else (*at, i, "steps")
+                    yield from below(key, inner)
+
+        yield from below(("timeline",), self.timeline)
+
     def children(self, profiles: Mapping[str, Profile]) -> list[Member]:
         """The same of every device that speaks through one of these."""
         return [(child, of, None) for thing, name, _ in self.things() for child, of in profiles[name].children(thing)]
@@ -108,9 +140,14 @@ def find(name: str) -> Path:
     return folder("scenarios") / f"{name}.yaml"
 
 
-def read(path: Path) -> tuple[Scenario, dict[str, Profile]]:
-    """A scenario and its profiles, checked against each other; YamlProblems with all that is wrong."""
-    loaded = load_marked(path, Scenario)
+def read(
+    path: Path, given: Mapping[str, Value] | None = None, seed: int | None = None
+) -> tuple[Scenario, dict[str, Profile]]:
+    """A scenario and its profiles, checked against each other; YamlProblems with all that is wrong.
+
+    `given` are values of its parameters; those that it draws come from the seed, by itself the file's own.
+    """
+    loaded = load_marked(path, Scenario, filled(given, seed))
     scenario = loaded.value
     problems = list(_problems(loaded, path))
     if problems:
@@ -119,6 +156,19 @@ def read(path: Path) -> tuple[Scenario, dict[str, Profile]]:
     for group in scenario.fleet:
         found |= profiles.family(group.variant())
     return scenario, found
+
+
+def filled(given: Mapping[str, Value] | None, seed: int | None) -> Prepare:
+    """What puts the values of parameters into a scenario as it is read."""
+    return lambda marks: parameters.fill(marks, given or {}, _seed(marks, seed))
+
+
+def _seed(marks: Marks, seed: int | None) -> int:
+    """The seed that parameters are drawn by."""
+    own = marks.node(("seed",))
+    if seed is None and own is not None and isinstance(own.value, int):
+        return own.value
+    return 1 if seed is None else seed
 
 
 def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
@@ -145,10 +195,11 @@ def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
     if (total := sum(group.count for group in scenario.fleet)) > FLEET_MAX:
         yield loaded.problem(("fleet",), f"{total} devices are more than {FLEET_MAX}", at_key=True)
         return
-    if not isinstance(scenario.timeline[0], Connect):
+    if not isinstance(scenario.timeline[0], (Connect, Ramp, PublishFirmware)):
         yield loaded.problem(
-            ("timeline", 0), "the first step must be 'connect': nothing happens to a fleet that is off"
+            ("timeline", 0), "the first step must be 'connect' or 'ramp': nothing happens to a fleet that is off"
         )
+    yield from _waiting(loaded)
     if not missing:
         yield from _duplicates(loaded, fleet)
         yield from _misfits(loaded, fleet)
@@ -168,20 +219,47 @@ def _duplicates(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator
         seen.add(thing)
 
 
-def _misfits(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Problem]:
-    """Injections that hit nobody, or a device that cannot have the fault."""
-    roster = [Entry(thing, profile, False) for thing, profile, _ in loaded.value.things()]
-    for i, step in enumerate(loaded.value.timeline):
-        if not isinstance(step, Inject):
+def _waiting(loaded: Loaded[Scenario]) -> Iterator[Problem]:
+    """Steps that wait for what never comes."""
+    steps = list(loaded.value.steps())
+    names = {step.name for _, step in steps if step.name}
+    for loc, step in steps:
+        if step.after is None or step.after in names or step.after.strip().replace(" ", "_") in WORDS:
             continue
-        hit = {entry.profile for entry in roster if step.matches(entry)}
-        matching = sum(step.matches(entry) for entry in roster)
-        if matching < (step.count or 1):
+        known = [*sorted(names), *(kind.replace("_", " ") for kind in sorted(WORDS))]
+        yield loaded.problem(
+            (*loc, "after"), f"no step and no event is called '{step.after}'{did_you_mean(step.after, known)}"
+        )
+
+
+def _misfits(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Problem]:
+    """Steps that choose nobody, and injections of a fault that a device cannot have."""
+    scenario = loaded.value
+    members = zip(scenario.things(), scenario.groups(), strict=True)
+    roster = [
+        Entry(thing, profile, False, group, firmware or fleet[profile].firmware, fleet[profile].channel)
+        for (thing, profile, firmware), (_, group) in members
+    ]
+    for loc, step in scenario.steps():
+        if not isinstance(step, Choosing):
+            continue
+        matching = [entry for entry in roster if step.may_match(entry)]
+        if len(matching) < (step.count or 1):
             wanted = f"{step.count} devices" if step.count else "a device"
-            yield loaded.problem(("timeline", i), f"wants {wanted}, but only {matching} of the fleet match")
+            yield loaded.problem(loc, f"wants {wanted}, but only {len(matching)} of the fleet match")
+        if isinstance(step, Ramp) and step.to > len(matching):
+            yield loaded.problem((*loc, "to"), f"{step.to} devices are more than the {len(matching)} that match")
+        if isinstance(step, Inject):
+            yield from _unfit(loaded, loc, step, {entry.profile for entry in matching}, fleet)
+
+
+def _unfit(
+    loaded: Loaded[Scenario], loc: Loc, step: Inject, hit: Set[str], fleet: dict[str, Profile]
+) -> Iterator[Problem]:
+    spots: list[tuple[Loc, Fault]] = [((*loc, "fault"), step.fault)]
+    spots += [((*loc, "also", i), fault) for i, fault in enumerate(step.also)]
+    for at, fault in spots:
         for name in sorted(hit):
-            if why := step.fault.unfit(fleet[name].subject):
-                kind = step.fault.model_dump().get("kind")
-                yield loaded.problem(
-                    ("timeline", i, "fault"), f"profile '{name}' cannot have the fault '{kind}': it {why}"
-                )
+            if why := fault.unfit(fleet[name].subject):
+                kind = fault.params["kind"]
+                yield loaded.problem(at, f"profile '{name}' cannot have the fault '{kind}': it {why}")

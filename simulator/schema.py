@@ -12,7 +12,7 @@ raises ValueError with a sentence, or `Misplaced` to point inside its value. Wha
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,6 +47,7 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_WORDED = 200  # errors of one file that get a sentence; further ones are only counted
 
 M = TypeVar("M", bound=BaseModel)
+Prepare = Callable[[Marks], list[Problem]]  # changes a file's values in place before they become a model
 JsonSchema = dict[str, Any]
 
 
@@ -105,9 +106,9 @@ def load(path: Path, model: type[M]) -> M:
     return load_marked(path, model).value
 
 
-def load_marked(path: Path, model: type[M]) -> Loaded[M]:
-    """As `load`, with the places, for checks the model cannot make alone."""
-    return parse_marked(_text(path), _shown(path), model)
+def load_marked(path: Path, model: type[M], prepare: "Prepare | None" = None) -> Loaded[M]:
+    """As `load`, with the places, for checks the model cannot make alone; `prepare` may change the values first."""
+    return parse_marked(_text(path), _shown(path), model, prepare)
 
 
 def parse(text: str, name: str, model: type[M]) -> M:
@@ -115,9 +116,11 @@ def parse(text: str, name: str, model: type[M]) -> M:
     return parse_marked(text, name, model).value
 
 
-def parse_marked(text: str, name: str, model: type[M]) -> Loaded[M]:
+def parse_marked(text: str, name: str, model: type[M], prepare: "Prepare | None" = None) -> Loaded[M]:
     """As `load_marked`, from text."""
     marks, problems = read(text, name)
+    if prepare:
+        problems += prepare(marks)
     try:
         # Through JSON, because strict there means: numbers are numbers, text is text, lists may be tuples.
         value = model.model_validate_json(json.dumps(marks.root.value), strict=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from simulator.checks import STORED_KINDS
 from simulator.ledger import Event
-from simulator.report.words import word
+from simulator.words import word
 
 TIMELINE_MAX = 3000
 POINTS_MAX = 600

@@ -22,7 +22,7 @@ from simulator.report.facts import Rate, Report, Series, Stage, Waterfall
 from simulator.report.json_report import replace
 from simulator.report.svg import Line, Mark, clock, line_chart, moments
 from simulator.report.text import headline, measured_text, rerun, verdict_words
-from simulator.report.words import detail_text, number, span, word
+from simulator.words import detail_text, number, span, word
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -16,7 +16,7 @@ from simulator.report.json_report import replace
 from simulator.report.plot import sparkline
 from simulator.report.svg import Line, line_chart
 from simulator.report.text import in_encoding
-from simulator.report.words import number, span
+from simulator.words import number, span
 
 _PLOT = 48  # characters; half an hour each
 _WIDTH = 110

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from simulator.report.facts import thinned
-from simulator.report.words import number
+from simulator.words import number
 
 _SIDE = 1000  # of the SVG's own square, before it is stretched
 _MARKS_MAX = 12

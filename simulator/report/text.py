@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simulator.report.facts import Check, Report
-from simulator.report.words import number, printable, span
+from simulator.words import number, printable, span
 
 _ASCII = {
     "✓": "+",

@@ -13,7 +13,7 @@ from typing import Any
 
 from simulator.ledger import Event
 from simulator.report.facts import Outcome, Stage, Waterfall, in_order
-from simulator.report.words import WORDS, detail_text, word
+from simulator.words import WORDS, detail_text, word
 
 STAGES_MAX = 80
 

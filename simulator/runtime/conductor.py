@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isfinite
 
 from simulator.checks import STORED_KINDS, Check, Facts
 from simulator.errors import BackendUnavailable
@@ -17,9 +18,11 @@ from simulator.ledger import Event, Ledger
 from simulator.report.facts import Rate
 from simulator.runtime.engine import Engine
 from simulator.runtime.live import Alarm, Job, Snapshot
+from simulator.runtime.operator import Operator
+from simulator.runtime.timeline import Order, Timeline
 from simulator.runtime.watch import Watch
 from simulator.scenarios import Scenario
-from simulator.steps import Command, Connect, Entry, Inject, Until, Wait
+from simulator.steps import Clear, Entry, Inject
 
 LOOK_S = 0.25
 QUIET_MAX_S = 15.0
@@ -42,12 +45,17 @@ class Conductor:
 
     def __init__(
         self, scenario: Scenario, seed: int, fleet: Fleet, engine: Engine, watch: Watch, record: Record,
-        alive: Callable[[], None], show: Callable[[Snapshot], None],
+        alive: Callable[[], None], show: Callable[[Snapshot], None], operator: Operator | None = None,
     ) -> None:  # fmt: skip
-        """`alive` raises when the backend is gone; `show` gets a picture of the run a few times a second."""
+        """`alive` raises when the backend is gone; `show` gets a picture of the run a few times a second.
+
+        `operator` does what needs an account or a sandbox; a scenario that needs neither needs none.
+        """
         self.scenario, self.seed, self.fleet, self.engine = scenario, seed, fleet, engine
         self.watch, self.record = watch, record
-        self._alive, self._show = alive, show
+        self._alive, self._show, self._operator = alive, show, operator
+        self._started: set[str] = set()
+        self._member_of = dict(scenario.groups())
         self._jobs: dict[str, Job] = {}
         self._seen = 0
 
@@ -89,31 +97,52 @@ class Conductor:
         return Facts(self.ledger, self.fleet.facts(), alarms, self.watch.stored)
 
     async def _timeline(self) -> None:
-        for step in self.scenario.timeline:
-            kind = str(step.model_dump()["kind"])
-            self.record.phase = step.name or kind
-            roster = [Entry(d.thing, d.profile, d.thing in self.fleet.faulted) for d in self.fleet.devices]
-            for command in step.plan(roster, self.seed):
-                await self._do(command, step.name or kind)
+        await Timeline(self, self.seed, self._phase).play(self.scenario.timeline)
 
-    async def _do(self, command: Command, name: str) -> None:
-        match command:
-            case Connect(things, over_s):
-                for i, thing in enumerate(things):
-                    self.engine.start(self.fleet.by_thing[thing], over_s * i / len(things))
-            case Inject(fault, things):
-                self.record.faults.append((self.engine.now_ms(), command, name))
-                for thing in things:
-                    self.engine.inject(self.fleet.by_thing[thing], fault)
-            case Wait(for_s):
-                await asyncio.sleep(for_s)
-            case Until(check, within_s):
-                await self._until(check, within_s)
+    def _phase(self, title: str) -> None:
+        self.record.phase = title
 
-    async def _until(self, check: Check, within_s: float) -> None:
-        deadline_s = self.engine.loop.time() + within_s
-        while not check.judge(self.facts()).passed and self.engine.loop.time() < deadline_s:
-            await asyncio.sleep(LOOK_S)
+    # What a timeline asks for (timeline.Stage)
+
+    def now_ms(self) -> int:
+        return self.engine.now_ms()
+
+    def roster(self) -> list[Entry]:
+        """The fleet as it is now."""
+        channel = {name: profile.channel for name, profile in self.fleet.profiles.items()}
+        return [
+            Entry(d.thing, d.profile, bool(d.faults), self._member_of.get(d.thing, ""), d.version, channel[d.profile],
+                  d.thing in self._started, d.online)
+            for d in self.fleet.devices
+        ]  # fmt: skip
+
+    def start(self, thing: str, after_s: float) -> None:
+        self._started.add(thing)
+        self.engine.start(self.fleet.by_thing[thing], after_s)
+
+    def stop(self, thing: str, after_s: float) -> None:
+        self._started.discard(thing)
+        self.engine.stop(self.fleet.by_thing[thing], after_s)
+
+    def inject(self, command: Inject, name: str) -> None:
+        if command.things:
+            self.record.faults.append((self.engine.now_ms(), command, name))
+        for thing in command.things:
+            self.engine.inject(self.fleet.by_thing[thing], command.fault)
+
+    def clear(self, command: Clear) -> None:
+        for thing in command.things:
+            self.engine.clear(self.fleet.by_thing[thing], command.fault)
+
+    def passes(self, check: Check) -> bool:
+        return check.judge(self.facts()).passed
+
+    async def order(self, order: Order) -> None:
+        if self._operator is None:
+            raise BackendUnavailable(
+                f"'{type(order).__name__}' needs an account or the sandbox, and this target has none"
+            )
+        await self._operator.do(order, self.fleet)
 
     async def _look(self) -> None:
         """Runs beside the timeline until something is wrong."""
@@ -157,7 +186,7 @@ class Conductor:
             reading = device.reading(now_ms)
             for metric in device.plant.limits:
                 points = self.record.series.setdefault((thing, metric), [])
-                if device.powered and len(points) < RATES_MAX:
+                if device.powered and isfinite(reading[metric]) and len(points) < RATES_MAX:
                     points.append((now_ms, reading[metric]))
 
     def snapshot(self) -> Snapshot:

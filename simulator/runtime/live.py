@@ -24,7 +24,7 @@ from rich.text import Text
 from simulator.ledger import Event
 from simulator.report.facts import in_order
 from simulator.report.text import in_encoding
-from simulator.report.words import detail_text, number, printable, word
+from simulator.words import detail_text, number, printable, word
 
 DRAW_EVERY_S = 0.25
 SUMMARY_EVERY_S = 5.0

@@ -30,6 +30,7 @@ from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import DeviceFailed, Engine
 from simulator.runtime.live import Live
+from simulator.runtime.operator import Operator
 from simulator.runtime.sandbox import PartEnded
 from simulator.runtime.setup import Setup
 from simulator.runtime.watch import Watch
@@ -100,7 +101,7 @@ class _Stage:
                 self.say(f"provisioning {len(plan.scenario.things())} things")
             public_key = self.setup.provision(aws)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                facts = runner.run(self._play(addresses, public_key))
+                facts = runner.run(self._play(addresses, public_key, aws if plan.target.has_account else None))
             self._ask_the_cloud(aws, facts)
         except KeyboardInterrupt:
             return self._ended("interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
@@ -112,7 +113,7 @@ class _Stage:
 
     # While it plays
 
-    async def _play(self, addresses: Addresses, public_key: bytes) -> Facts:
+    async def _play(self, addresses: Addresses, public_key: bytes, aws: Aws | None) -> Facts:
         plan = self.plan
         downloads = Downloads(addresses.ca_file)
         # The physics starts with the run, so the fleet is made at its first moment.
@@ -122,13 +123,15 @@ class _Stage:
         engine = Engine(self.fleet, make_link, downloads, self.ledger)
         watch = Watch(addresses.api_url, self.ledger)
         alive = self.setup.sandbox.check if self.setup.sandbox else _nothing
+        operator = Operator(aws, self.setup.sandbox, self.ledger, engine.now_ms, self.setup.key_file)
         self.conductor = Conductor(
-            plan.scenario, plan.seed, self.fleet, engine, watch, self.record, alive, self.live.update
+            plan.scenario, plan.seed, self.fleet, engine, watch, self.record, alive, self.live.update, operator
         )
         try:
             await self.conductor.play()
             return self.conductor.facts()
         finally:
+            operator.close()
             await engine.close()
             await watch.close()
 
@@ -138,7 +141,8 @@ class _Stage:
         assert self.conductor
         if not self.plan.target.has_account:
             return
-        jobs = self.conductor.watch.jobs(self.ledger.events)
+        made = [str(event.detail["job_id"]) for event in self.ledger.events if event.kind == "job_made"]
+        jobs = list(dict.fromkeys([*self.conductor.watch.jobs(self.ledger.events), *made]))
         facts.executions = outcome.executions(aws, jobs)
         facts.packages = outcome.packages(
             aws, [(device.thing, device.package) for device in facts.devices if device.managed]

@@ -68,9 +68,14 @@ class Setup:
         aws.close()
         return replace(found, mqtt_host=host)
 
+    @property
+    def key_file(self) -> Path:
+        """Where the manufacturer's key is."""
+        return self.state_dir / "manufacturer.key.pem"
+
     def provision(self, aws: Aws, progress: provision.Progress = _nobody) -> bytes:
         """Everything the fleet needs in the account, if there is one; the manufacturer's public key."""
-        key = firmware.signing_key(self.state_dir / "manufacturer.key.pem")
+        key = firmware.signing_key(self.key_file)
         if not self.target.has_account:
             return firmware.public_bytes(key)
         used = {profile.software for profile in self.profiles.values()}

@@ -22,3 +22,6 @@ class Expect(Step):
 
     def plan(self, roster: Sequence[Entry], seed: int) -> list[Command]:
         return [Until(self.check, self.within_s)]
+
+    def lasts_s(self) -> tuple[float, float]:
+        return 0.0, self.within_s

@@ -16,3 +16,6 @@ class Hold(Step):
 
     def plan(self, roster: Sequence[Entry], seed: int) -> list[Command]:
         return [Wait(self.for_s)]
+
+    def lasts_s(self) -> tuple[float, float]:
+        return self.for_s, self.for_s

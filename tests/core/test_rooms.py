@@ -34,6 +34,8 @@ YAML_ROOMS: dict[str, type[BaseModel]] = {
 # What `example` cannot guess goes here, by room and kind: {("signals", "odd"): {"odd_key": 3}}.
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("behaviours", "hub"): {"children": {"profile": "pump", "count": 3}},
+    ("steps", "repeat"): {"steps": [{"kind": "hold", "for_s": 1}], "times": 3},
+    ("steps", "set"): {"desired": {"interval_s": 5}},
 }
 BOUND = {"checks": {"equals": 0}}
 KEYS = np.array([seeds.key(1, n) for n in range(8)], dtype=np.uint64)

@@ -104,7 +104,7 @@ WRONG = [
     ("a name too long", "Pump-{n}", "P" * 124 + "-{n}",
      [f"{AT}:3:37: '{'P' * 124}-{{n}}' {NO_NAME}"]),
     ("not connected first", "  - {kind: connect}\n", "",
-     [f"{AT}:5:5: the first step must be 'connect': nothing happens to a fleet that is off"]),
+     [f"{AT}:5:5: the first step must be 'connect' or 'ramp': nothing happens to a fleet that is off"]),
     ("a check without a bound", ", equals: 3}", "}",
      [f"{AT}:10:5: a check needs a bound: 'at_least', 'at_most' or 'equals'"]),
     ("more than there are", "count: 2", "count: 4", [f"{AT}:6:5: wants 4 devices, but only 3 of the fleet match"]),

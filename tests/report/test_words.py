@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from simulator.report.svg import clock, moments, scale
-from simulator.report.words import DETAIL_CHARS_MAX, detail_text, number, printable, span, word
+from simulator.words import DETAIL_CHARS_MAX, detail_text, number, printable, span, word
 
 
 @pytest.mark.parametrize(
