@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import Field, model_validator
 
 from simulator.behaviours import Behaviour, Body, Outputs
-from simulator.behaviours._platform import EVENT, document
+from simulator.behaviours._platform import EVENT, report
 from simulator.errors import did_you_mean
 from simulator.messages import Note, PowerCycle, Publish
 from simulator.schema import Misplaced, Strict
@@ -48,32 +48,38 @@ def misfits(actions: Mapping[str, Action], others: Sequence[Behaviour]) -> Itera
             yield Misplaced(("actions", name, "uploads"), f"no upload behaviour is named '{action.uploads}'{hint}")
 
 
-def perform(
-    body: Body, actions: Mapping[str, Action], name: str, action_id: str, topic: str, now_ms: int
-) -> tuple[Outputs, Outputs]:
-    """Do it and answer; beside it what must come after everything else: the power going."""
+def act(
+    body: Body, actions: Mapping[str, Action], name: str, action_id: str, now_ms: int
+) -> tuple[str, Outputs, Outputs]:
+    """Do it: why it failed (empty when it did not), what is said, and what must come after everything else."""
     action = actions.get(name)
     said: Outputs = []
-    if action is None:
-        result, reason = "failed", f"unknown action '{name}'"
-    else:
-        result, reason = "done", ""
+    wrong = "" if action else f"unknown action '{name}'"
+    if action:
         if action.restarts:
             body.restart_part(action.restarts, now_ms)
         for part, value in action.sets.items():
             body.set_part(part, value, now_ms)
         if action.uploads:
             said += body.tell(f"upload.{action.uploads}", None, now_ms)
-    said.append(Note("acted", {"action": name, "id": action_id, "result": result}))
-    said.append(answer(body, topic, name, action_id, result, reason, now_ms))
+    said.append(Note("acted", {"action": name, "id": action_id, "result": "failed" if wrong else "done"}))
     last: Outputs = []
-    if action is not None and action.reboots_s is not None:
+    if action and action.reboots_s is not None:
         off_ms = int(1000 * action.reboots_s)
         last = [Note("rebooting", {"off_ms": off_ms}), PowerCycle(off_ms)]
+    return wrong, said, last
+
+
+def perform(
+    body: Body, actions: Mapping[str, Action], name: str, action_id: str, topic: str, now_ms: int
+) -> tuple[Outputs, Outputs]:
+    """Do it and answer; beside it what must come after everything else: the power going."""
+    wrong, said, last = act(body, actions, name, action_id, now_ms)
+    said.append(answer(body, topic, name, action_id, "failed" if wrong else "done", wrong, now_ms))
     return said, last
 
 
 def answer(body: Body, topic: str, name: str, action_id: str, result: str, reason: str, now_ms: int) -> Publish:
     """A control_result."""
     control = {"name": name, "id": action_id, "result": result, "reason": reason}
-    return Publish("control_result", body.topic(topic), document(body, now_ms, {"control": control}))
+    return report(body, now_ms, "control_result", body.topic(topic), {"control": control})

@@ -11,6 +11,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
+from simulator.cloud import sbom as bills
 from simulator.cloud.service import ServiceError
 
 PACKAGES_MAX = 100
@@ -54,6 +55,9 @@ class Version:
     attributes: dict[str, str] = field(default_factory=dict)
     artifact: dict[str, Any] | None = None
     recipe: str | None = None
+    sbom: dict[str, Any] | None = None
+    sbom_status: str | None = None
+    sbom_verdicts: list[bills.Verdict] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -83,6 +87,12 @@ class Catalog:
         if not packageName:
             return "*"
         return f"{self._arn}{packageName}" + (f"/version/{versionName}" if versionName else "")
+
+    def exists(self, name: str) -> bool:
+        """Whether there is what an ARN calls `name`: a package, or `package/version/version`."""
+        package, separator, version = name.partition("/version/")
+        known = self._packages.get(package)
+        return known is not None and (not separator or version in known.versions)
 
     # -- packages ---
 
@@ -151,8 +161,8 @@ class Catalog:
             raise InvalidError(f"Package not found: {package_name}")
         if name in package.versions:
             raise ConflictError(f"Package version already exists: {package_name} {name}")
-        if len(package.versions) >= VERSIONS_MAX:
-            raise QuotaExceededError(f"The limit of {VERSIONS_MAX} versions of {package_name} is reached")
+        if sum(len(one.versions) for one in self._packages.values()) >= VERSIONS_MAX:
+            raise QuotaExceededError(f"The limit of {VERSIONS_MAX} package versions is reached")
         _check_attributes(attributes)
         version = Version(
             name,
@@ -219,6 +229,30 @@ class Catalog:
         if package.default_version == name:
             raise InvalidError(f"{name} is the default version of {package_name}; unset it first")
         package.versions.pop(name, None)
+
+    # -- bills of materials of versions ---
+
+    def associate_sbom(self, package_name: str, name: str, now_ms: int, sbom: dict[str, Any]) -> Version:
+        """The bill takes the place of another; it is in progress until `sbom_validated`."""
+        version = self.version(package_name, name)
+        if version.sbom_status == bills.IN_PROGRESS:
+            raise ConflictError(f"The SBOM of {package_name} {name} is being validated; wait for its result")
+        version.sbom, version.sbom_status, version.sbom_verdicts = sbom, bills.IN_PROGRESS, []
+        version.modified_ms = now_ms
+        return version
+
+    def sbom_validated(self, version: Version, sbom: dict[str, Any], verdicts: list[bills.Verdict]) -> None:
+        """What was found about a bill; nothing happens if it is no longer that version's."""
+        if version.sbom is sbom:
+            version.sbom_verdicts = sorted(verdicts, key=lambda verdict: verdict.file)
+            version.sbom_status = bills.FAILED if any(one.error for one in verdicts) else bills.SUCCEEDED
+
+    def disassociate_sbom(self, package_name: str, name: str, now_ms: int) -> None:
+        version = self.version(package_name, name)
+        if version.sbom is None:
+            raise NotFoundError(f"Package version {package_name} {name} has no SBOM")
+        version.sbom, version.sbom_status, version.sbom_verdicts = None, None, []
+        version.modified_ms = now_ms
 
     # -- configuration ---
 

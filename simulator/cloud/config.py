@@ -27,6 +27,8 @@ class CloudConfig:
     access_key_id: str = "AKIAFLEETSIMSANDBOX0"
     secret_access_key: str = "fleetsim-sandbox-secret"  # noqa: S105 - opens nothing but a sandbox on loopback
     log_level: str = "WARNING"
+    job_minute_s: float = 60.0  # how long a minute of a job's rollout, time-out or schedule takes
+    thing_type_wait_s: float = 0.0  # from the deprecation of a thing type until it can be deleted; AWS: 300
 
     @property
     def ca_file(self) -> Path:
@@ -60,6 +62,10 @@ def parse(document: dict[str, Any], where: str) -> CloudConfig:
         if key in ("https_port", "mqtt_port"):
             right = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 65535
             wanted = "a port from 0 (any free one) to 65535"
+        elif key in ("job_minute_s", "thing_type_wait_s"):
+            right = isinstance(value, int | float) and not isinstance(value, bool)
+            right = right and (value > 0 if key == "job_minute_s" else value >= 0)
+            wanted = "a number of seconds"
         elif key == "auth":
             right, wanted = isinstance(value, bool), "true or false"
         elif key == "log_level":

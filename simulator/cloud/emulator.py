@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from simulator.cloud import subscriptions
+from simulator.cloud import corrections, missing
 from simulator.cloud.authority import KeyPair, new_authority, server_certificate
 from simulator.cloud.config import ACCOUNT_ID, CloudConfig
 
@@ -91,10 +91,10 @@ class Emulator:
         self._emissions: set[asyncio.Task[None]] = set()
         self.authority = new_authority()
         self.server = self._certificate()
-        self._answer_with_a_name_that_resolves(https_port)
-        self._name_what_is_missing()
+        self._take_websockets_at_a_name_that_resolves()
+        missing.install(iot)
         self._serve_ranges_of_versions()
-        subscriptions.install(iot)
+        corrections.install(iot, config)
         if config.auth:
             self._demand_a_certificate()
 
@@ -145,6 +145,14 @@ class Emulator:
         else:
             refusal = self._app._enforce_data_plane("iot", f"iot:{operation}", headers, query, request_id, resource_arn)
         return refusal
+
+    def allows(self, operation: str, resource_arn: str) -> bool:
+        """Whether the caller of the request that is being answered may do this with a resource that its path names not.
+
+        The signature was checked before, so the key is the caller's.
+        """
+        key = self._iam._verified_key.get()
+        return not self._auth or not self._iam.enforce(key, f"iot:{operation}", "iot", self._region, resource_arn)
 
     async def unjudged(
         self, service: str, method: str, path: str, body: bytes, query: dict[str, list[str]]
@@ -242,23 +250,14 @@ class Emulator:
 
         self.iot._mtls_build_ssl_context = build
 
-    def _answer_with_a_name_that_resolves(self, https_port: int) -> None:
-        """Let DescribeEndpoint say `localhost:PORT`.
+    def _take_websockets_at_a_name_that_resolves(self) -> None:
+        """Serve MQTT in a WebSocket at `localhost:PORT`, which is what DescribeEndpoint says (small_operations).
 
-        glibc does not resolve the AWS-like name below `.localhost` that MiniStack answers. The services of
-        the one port are told apart by the scope of the signature, and MQTT in a WebSocket by its subprotocol.
+        glibc does not resolve the AWS-like name below `.localhost` that MiniStack would answer. The services of the
+        one port are told apart by the scope of the signature, and MQTT in a WebSocket by its subprotocol.
         """
         known = self._app._IOT_DATA_WS_RE.pattern
         self._app._IOT_DATA_WS_RE = re.compile(rf"{known}|^(localhost|127\.0\.0\.1)(:|$)")
-        original = self.iot._describe_endpoint
-
-        def describe(query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-            status, headers, body = original(query)
-            if status == 200:
-                body = json.dumps({"endpointAddress": f"localhost:{https_port}"}).encode()
-            return status, headers, body
-
-        self.iot._describe_endpoint = describe
 
     def _serve_ranges_of_versions(self) -> None:
         """Answer 206 for a Range of an object's version too: MiniStack then sends the whole of it."""
@@ -285,20 +284,6 @@ class Emulator:
             return 206, {**answer_headers, **part}, body[start : end + 1]
 
         self._s3._get_object = get
-
-    def _name_what_is_missing(self) -> None:
-        """An operation that nobody here implements is answered with its name, not with its path."""
-        original = self.iot._route_request
-
-        async def route(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
-            answer = await original(method, path, headers, body, query)
-            if answer[0] == 400 and b"Unsupported IoT path" in answer[2]:
-                from simulator.cloud.rest_json import api, unsupported
-
-                return unsupported(api("iot"), method, path)
-            return answer
-
-        self.iot._route_request = route
 
 
 def _snapshot(answer: tuple[int, dict[str, Any]]) -> tuple[int, dict[str, Any]]:

@@ -1,18 +1,17 @@
 """The operations of the Software Package Catalog: parameters in, answer out.
 
-Rules: one method per operation, named as the operation. A repeated `clientToken` with the same parameters
-gets the first answer again; with other parameters it is a conflict.
+Rules: one method per operation, named as the operation. Tags are a map here, unlike everywhere else in AWS IoT; they
+are kept where the others are.
 """
 
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.cloud.catalog import PAGE_MAX, Catalog, ConflictError, Package, Version, page
+from simulator.cloud.catalog import PAGE_MAX, Catalog, ConflictError, InvalidError, Package, Version, page
+from simulator.cloud.once import Once
 from simulator.cloud.service import Request
-
-_TOKENS_MAX = 1000
+from simulator.cloud.tags import Tags
 
 
 class Packages:
@@ -36,9 +35,11 @@ class Packages:
     )
     invalid = "ValidationException"
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, tags: Tags) -> None:
         self._catalog = catalog
-        self._answered: OrderedDict[str, tuple[str, dict[str, Any], dict[str, Any]]] = OrderedDict()
+        self._tags = tags
+        self._once = Once(ConflictError)
+        tags.know("package", catalog.exists, "Package or package version {arn} does not exist")
 
     def arn(self, operation: str, in_path: Mapping[str, str]) -> str:
         """What a policy calls the package or the version."""
@@ -46,27 +47,15 @@ class Packages:
 
     async def answer(self, request: Request) -> Mapping[str, Any]:
         """Do one operation."""
-        return self._once(request.operation, dict(request.parameters), request.now_ms)
-
-    def _once(self, operation: str, parameters: dict[str, Any], now_ms: int) -> dict[str, Any]:
-        token = parameters.pop("clientToken", None)
-        if token is not None and token in self._answered:
-            before, same, result = self._answered[token]
-            if (before, same) != (operation, parameters):
-                raise ConflictError(f"clientToken {token} was used for another request ({before})")
-            return result
-        handler = getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower())
-        result = handler(parameters, now_ms) or {}
-        if token is not None:
-            self._answered[token] = (operation, parameters, result)
-            if len(self._answered) > _TOKENS_MAX:
-                self._answered.popitem(last=False)
-        return dict(result)
+        handler = getattr(self, "_" + re.sub(r"(?<!^)(?=[A-Z])", "_", request.operation).lower())
+        return self._once(request.operation, request.parameters, lambda p: handler(p, request.now_ms))
 
     # -- packages ---
 
     def _create_package(self, p: dict[str, Any], now_ms: int) -> dict[str, Any]:
+        _check_tags(p.get("tags"))
         package = self._catalog.create_package(p["packageName"], now_ms, p.get("description"))
+        self._tags.created(package.arn, p.get("tags"))
         return {"packageName": package.name, "packageArn": package.arn, "description": package.description}
 
     def _get_package(self, p: dict[str, Any], now_ms: int) -> dict[str, Any]:
@@ -92,10 +81,12 @@ class Packages:
 
     def _delete_package(self, p: dict[str, Any], now_ms: int) -> None:
         self._catalog.delete_package(p["packageName"])
+        self._tags.gone(self._catalog.arn(p["packageName"]))
 
     # -- versions ---
 
     def _create_package_version(self, p: dict[str, Any], now_ms: int) -> dict[str, Any]:
+        _check_tags(p.get("tags"))
         version = self._catalog.create_version(
             p["packageName"],
             p["versionName"],
@@ -105,6 +96,7 @@ class Packages:
             artifact=p.get("artifact"),
             recipe=p.get("recipe"),
         )
+        self._tags.created(version.arn, p.get("tags"))
         return {
             "packageVersionArn": version.arn,
             "packageName": p["packageName"],
@@ -123,6 +115,8 @@ class Packages:
             "attributes": version.attributes,
             "artifact": version.artifact,
             "recipe": version.recipe,
+            "sbom": version.sbom,
+            "sbomValidationStatus": version.sbom_status,
         }
 
     def _list_package_versions(self, p: dict[str, Any], now_ms: int) -> dict[str, Any]:
@@ -145,6 +139,7 @@ class Packages:
 
     def _delete_package_version(self, p: dict[str, Any], now_ms: int) -> None:
         self._catalog.delete_version(p["packageName"], p["versionName"])
+        self._tags.gone(self._catalog.arn(p["packageName"], p["versionName"]))
 
     # -- configuration ---
 
@@ -155,6 +150,12 @@ class Packages:
     def _update_package_configuration(self, p: dict[str, Any], now_ms: int) -> None:
         config = p.get("versionUpdateByJobsConfig", {})
         self._catalog.configure(enabled=config.get("enabled"), role_arn=config.get("roleArn"))
+
+
+def _check_tags(tags: Mapping[str, str] | None) -> None:
+    for key in tags or {}:
+        if key.lower().startswith("aws:"):
+            raise InvalidError(f'Tags cannot begin with "aws:", offending tag: {key}')
 
 
 def _package_summary(package: Package) -> dict[str, Any]:

@@ -46,6 +46,17 @@ class Api:
         """The names of all operations."""
         return list(self._model.operation_names)
 
+    def status_of(self, exception: str) -> int | None:
+        """The HTTP status of an exception; None when the service has none of that name."""
+        if exception not in self._model.shape_names:
+            return None
+        return int(self._model.shape_for(exception).metadata.get("error", {}).get("httpStatusCode", 400))
+
+    def request_line(self, operation: str) -> tuple[str, str]:
+        """Method and URI of an operation, the URI with its parameters in braces."""
+        http: Mapping[str, Any] = self._model.operation_model(operation).http
+        return http["method"], http["requestUri"]
+
     def _route(self, name: str) -> _Route:
         http: Mapping[str, Any] = self._model.operation_model(name).http
         path = http["requestUri"].partition("?")[0]
@@ -76,6 +87,7 @@ class Api:
         if not isinstance(document, dict):
             raise BadRequestError("The request body must be a JSON object")
         values: dict[str, Any] = {}
+        whole = shape.serialization.get("payload") if shape else None  # the member that is the body
         for name, member in (shape.members if shape else {}).items():
             place, key = member.serialization.get("location"), member.serialization.get("name", name)
             if place == "uri":
@@ -83,6 +95,8 @@ class Api:
             elif place == "querystring":
                 if key in query:
                     values[name] = _from_text(query[key][0], member)
+            elif name == whole:
+                values[name] = document
             elif document.get(key) is not None:
                 values[name] = document[key]
         problems: list[str] = []
@@ -202,7 +216,20 @@ def _limits(value: Any, shape: Any) -> list[str]:
     return problems
 
 
+# The character classes of the models that Python cannot read; the models use them within brackets.
+_CLASSES = {
+    r"\p{C}": r"\x00-\x1f\x7f-\x9f",
+    r"\p{Cntrl}": r"\x00-\x1f\x7f",
+    r"\p{Digit}": "0-9",
+    r"\p{Graph}": "!-~",
+    r"\p{L}": r"\w",
+    r"\p{N}": r"\w",
+    r"\p{Upper}": "A-Z",
+    r"\p{Z}": r" \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+}
+
+
 @functools.cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """A pattern of a model; `\\p{C}` (control characters) is the one class that Python cannot read."""
-    return re.compile(pattern.replace(r"\p{C}", r"\x00-\x1f\x7f-\x9f"))
+    """A pattern of a model."""
+    return re.compile(re.sub(r"\\p\{\w+\}", lambda found: _CLASSES[found[0]], pattern))

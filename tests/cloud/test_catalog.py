@@ -1,15 +1,12 @@
 """The package catalog's rules, without HTTP."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from simulator.cloud import catalog as rules
 from simulator.cloud.catalog import Catalog, CatalogError, page
-from simulator.cloud.jobs import PackageReporter, refuse_job
-
-ARN = "arn:aws:iot:us-east-1:000000000000:package/p"
+from simulator.cloud.sbom import Verdict
 
 
 @pytest.fixture
@@ -114,56 +111,26 @@ def test_pages_follow_names_even_when_some_disappear() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
-    [
-        ('{"destinationPackageVersions": ["%s/version/2"]}', None),
-        ('{"destinationPackageVersions": ["%s/version/3"]}', None),
-        ('{"destinationPackageVersions": ["%s/version/$null"]}', None),
-        ("{}", None),
-        ("not JSON: MiniStack's to refuse", None),
-        ('{"destinationPackageVersions": ["%s/version/1"]}', 400),
-        ('{"destinationPackageVersions": ["%s/version/9"]}', 404),
-        ('{"destinationPackageVersions": ["%s/version/$default"]}', 400),
-        ('{"destinationPackageVersions": ["%s/version/"]}', 400),
-        ('{"destinationPackageVersions": ["%s"]}', 400),
-        ('{"destinationPackageVersions": ["%sq/version/1"]}', 404),
-        ('{"destinationPackageVersions": "x"}', 400),
-        ('{"document": "${aws:iot:package:p:version:2:attributes}"}', 400),
-    ],
+    ("name", "expected"), [("p", True), ("p/version/1", True), ("p/version/9", False), ("q", False), ("p/1", False)]
 )
-def test_what_a_job_may_name(catalog: Catalog, body: str, expected: int | None) -> None:
-    answer = refuse_job(catalog, body.replace("%s", ARN).encode())
-    assert (answer and answer[0]) == expected
+def test_what_an_arn_names_exists_or_not(catalog: Catalog, name: str, expected: bool) -> None:
+    assert catalog.exists(name) is expected
 
 
-class Written:
-    """Shadows that remember."""
-
-    def __init__(self, usable: bool) -> None:
-        self.usable = usable
-        self.updates: list[tuple[str, str, dict[str, Any]]] = []
-
-    def role_usable(self, role_arn: str) -> bool:
-        return self.usable
-
-    def update_shadow(self, thing: str, name: str, reported: dict[str, Any]) -> None:
-        self.updates.append((thing, name, reported))
-
-
-@pytest.mark.parametrize(
-    ("enabled", "usable", "destinations", "expected"),
-    [
-        (True, True, ["/version/2"], [("t", "$package", {"p": {"version": "2", "attributes": {}}})]),
-        (True, True, ["/version/$null"], [("t", "$package", {"p": None})]),
-        (True, True, [], []),
-        (False, True, ["/version/2"], []),
-        (True, False, ["/version/2"], []),
-    ],
-)
-def test_what_a_success_reports(
-    catalog: Catalog, enabled: bool, usable: bool, destinations: list[str], expected: list[Any]
-) -> None:
-    catalog.configure(enabled=enabled, role_arn="arn:aws:iam::000000000000:role/r")
-    written = Written(usable)
-    PackageReporter(catalog, written)("t", "job", [ARN + end for end in destinations])
-    assert written.updates == expected
+def test_a_version_has_one_bill_of_materials_and_its_verdicts(catalog: Catalog) -> None:
+    first, second = {"s3Location": {"key": "1"}}, {"s3Location": {"key": "2"}}
+    version = catalog.associate_sbom("p", "2", 7, first)
+    with pytest.raises(rules.ConflictError):
+        catalog.associate_sbom("p", "2", 8, second)
+    catalog.sbom_validated(version, first, [Verdict("b.json"), Verdict("a.json", "INCOMPATIBLE_FORMAT", "no")])
+    assert (version.sbom_status, [v.file for v in version.sbom_verdicts]) == ("FAILED", ["a.json", "b.json"])
+    catalog.associate_sbom("p", "2", 9, second)
+    assert (version.sbom_status, version.sbom_verdicts) == ("IN_PROGRESS", [])
+    catalog.sbom_validated(version, first, [])  # the bill that was replaced
+    assert version.sbom_status == "IN_PROGRESS"
+    catalog.sbom_validated(version, second, [Verdict("a.json")])
+    assert version.sbom_status == "SUCCEEDED"
+    catalog.disassociate_sbom("p", "2", 10)
+    assert catalog.version("p", "2").sbom is None
+    with pytest.raises(rules.NotFoundError):
+        catalog.disassociate_sbom("p", "2", 11)

@@ -200,9 +200,9 @@ def test_the_address_of_describe_endpoint_serves_the_data_planes(cloud: Any, iot
 
 
 def test_what_is_missing_is_named(iot: Any) -> None:
-    code, status, message = refused(iot.set_v2_logging_options, defaultLogLevel="INFO")
+    code, status, message = refused(iot.create_billing_group, billingGroupName="b")
     assert (code, status) == ("NotImplementedException", 501)
-    assert "SetV2LoggingOptions" in message
+    assert "CreateBillingGroup" in message
 
 
 def test_s3_serves_artifacts_by_presigned_url(cloud: Any) -> None:

@@ -39,7 +39,7 @@ def test_nothing_is_left_of_what_was_taken_out(filters: list[str]) -> None:
     assert (dict(table), table._root) == ({}, {})
 
 
-def test_outside_of_a_publish_it_is_a_dictionary() -> None:
+def test_it_is_a_dictionary() -> None:
     table = Subscriptions()
     table.setdefault("a/+", set()).add(1)
     table.setdefault("b", set()).add(2)
