@@ -17,12 +17,14 @@ import pytest
 import yaml
 
 from simulator import schema, targets
+from simulator.cloud.differences import DIFFERENCES
 from simulator.wire.spec import ProductSpec
 from tests.e2e.fleetsim_command import REPO, until
 
 README = (REPO / "README.md").read_text()
 FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
 COMMANDS = [text for language, text in FENCES if language == "sh"]
+OPERATIONS = [text for text in COMMANDS if text.startswith("fleetsim provision")]
 YAML = [text for language, text in FENCES if language == "yaml"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -75,7 +77,7 @@ def test_make_starts_the_demo_and_the_tests(place: Path) -> None:
         assert started in said
 
 
-@pytest.mark.parametrize("script", [text for text in COMMANDS[1:] if "sandbox" not in text])
+@pytest.mark.parametrize("script", [text for text in COMMANDS[1:] if "sandbox" not in text and text not in OPERATIONS])
 def test_command_succeeds(script: str, place: Path, environment: dict[str, str]) -> None:
     ran = shell(script, place, environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -87,6 +89,21 @@ def test_second_terminal_talks_to_the_sandbox(
     [script] = [text for text in COMMANDS if "./sandbox.env" in text]
     ran = shell(script, place, environment)
     assert (ran.returncode, ran.stdout.splitlines()) == (0, ["000000000000", "{'status': 'ok'}"]), ran.stderr
+
+
+def test_a_fleet_is_managed(sandbox: subprocess.Popen[str], place: Path, environment: dict[str, str]) -> None:
+    [script] = OPERATIONS
+    ran = shell(script, place, {**environment, "FLEETSIM_SANDBOX": str(place / "sandbox.env")})
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_what_the_sandbox_lacks_is_listed() -> None:
+    rows = [f"| {one.area} | {one.aws} | {one.sandbox} |" for one in DIFFERENCES]
+    assert [row for row in rows if row not in README] == []
+    made = subprocess.run(
+        [sys.executable, "-m", "simulator.cloud.coverage"], cwd=REPO, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.strip() in README
 
 
 def test_scenario_of_the_readme_passes(place: Path, environment: dict[str, str]) -> None:
