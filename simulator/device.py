@@ -7,6 +7,7 @@ live, and with a virtual clock a day in seconds.
 
 import heapq
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, cast
 
 from simulator import seeds
@@ -22,12 +23,13 @@ from simulator.messages import (
     Output,
     Piece,
     PowerCycle,
+    PowerOn,
     Publish,
     Subscribe,
     Told,
 )
 from simulator.plant import Plant
-from simulator.signals import Range
+from simulator.signals import Range, Signal
 from simulator.wire.spec import ProductSpec
 
 NO_HUB = "nohub"  # stands for the hub of a device that has none
@@ -40,7 +42,7 @@ class Device:
     """One thing of the fleet."""
 
     __slots__ = (
-        "_bad", "_env", "_held", "_later", "_put_off", "_seed", "children", "duties", "faults", "flash", "hub",
+        "_bad", "_dark", "_env", "_held", "_later", "_put_off", "_seed", "children", "duties", "faults", "flash", "hub",
         "online", "package", "plant", "powered", "product", "profile", "public_key", "row", "said_ms", "spec",
         "thing", "version", "wake_at_ms",
     )  # fmt: skip
@@ -65,6 +67,7 @@ class Device:
         self._put_off = 0
         self.online = False
         self.powered = True
+        self._dark = False  # until PowerOn
         self.wake_at_ms = NEVER_MS
         self.said_ms = 0
         self._seed, self._env = seed, env
@@ -76,6 +79,10 @@ class Device:
     @property
     def limits(self) -> Mapping[str, Range]:
         return self.plant.limits
+
+    @property
+    def signals(self) -> Mapping[str, Signal]:
+        return self.plant.signals
 
     def topic(self, template: str) -> str:
         if self.hub != NO_HUB:  # A profile that names no hub is right behind one, too.
@@ -98,6 +105,10 @@ class Device:
         for fault in self.faults:
             fault.reading(self, values, now_ms)
         return values
+
+    def truth(self, signal: str, now_ms: int) -> float:
+        self.plant.advance(now_ms)
+        return float(self.plant.columns[signal][self.row])
 
     def clock_ms(self, now_ms: int) -> int:
         for fault in self.faults:
@@ -132,7 +143,7 @@ class Device:
         notes: Outputs = []
         for name, (low, high) in self.plant.limits.items():
             value = reading[name]
-            if (bad := not low <= value <= high) == (name in self._bad):
+            if (bad := not low <= value <= high) == (name in self._bad) or not isfinite(value):
                 continue
             self._bad = self._bad | {name} if bad else self._bad - {name}
             limit = high if value > low else low
@@ -155,9 +166,11 @@ class Device:
                 fault.over = True
             elif fault.wake_at_ms <= now_ms:
                 said += fault.step(self, now_ms)
+        if self.faults:
+            said += self._forget()  # Now, so that a fault whose time is up changes nothing of this moment.
         if self._later:
             said += self._due(now_ms)
-        if self.powered:
+        if self.powered and not (said and any(type(output) is PowerCycle for output in said)):
             own: Outputs = []
             for duty in self.duties:
                 if duty.wake_at_ms <= now_ms and (outputs := duty.step(self, now_ms)):
@@ -215,6 +228,14 @@ class Device:
                 fault.over = True
         return self._settle(said)
 
+    def switched_off(self) -> None:
+        """Its power was taken away from outside; the next thing that it hears is `Booted`."""
+        self.powered = self.online = False
+
+    def cut_off(self) -> None:
+        """Its connection was given up from outside, without a word."""
+        self.online = False
+
     # What its link asks while it has faults
 
     def carry(self, data: bytes, up: bool, now_ms: int) -> list[Piece]:
@@ -222,16 +243,31 @@ class Device:
         pieces = [Piece(data)]
         for fault in self.faults:
             if fault.network:
+                fault.swap_draws()
                 pieces = [after for piece in pieces for after in fault.carry(self, piece, up, now_ms)]
+                fault.swap_draws()
         return pieces
 
     def reach(self, now_ms: int) -> str | None:
         """Why it cannot connect now; None when it can."""
-        return next((why for fault in self.faults if (why := fault.reach(self, now_ms))), None)
+        for fault in self.faults:
+            if fault.network:
+                fault.swap_draws()
+                why = fault.reach(self, now_ms)
+                fault.swap_draws()
+                if why:
+                    return why
+        return None
 
     def disguise(self) -> Disguise | None:
         """Whom it connects as; None: itself."""
         return next((found for fault in self.faults if (found := fault.disguise())), None)
+
+    def not_disguised(self, why: str) -> None:
+        """It could not connect as `disguise` says, and connects as itself."""
+        for fault in self.faults:
+            fault.not_disguised(why)
+            self.wake_at_ms = min(self.wake_at_ms, fault.wake_at_ms)
 
     # What becomes of what is said and heard
 
@@ -239,10 +275,10 @@ class Device:
         """What is left of outputs after all faults."""
         for fault in self.faults:
             outputs = [
-                cast(Output, after)
+                cast(Output, now)
                 for said in outputs
                 for after in fault.say(self, said, now_ms)
-                if not self._put_aside(after, now_ms)
+                for now in self._put_aside(after, now_ms)
             ]
         return outputs
 
@@ -251,54 +287,68 @@ class Device:
         heard = [said]
         for fault in reversed(self.faults):
             heard = [
-                cast(Input, after)
+                cast(Input, now)
                 for one in heard
                 for after in fault.hear(self, one, now_ms)
-                if not self._put_aside(after, now_ms)
+                for now in self._put_aside(after, now_ms)
             ]
         return heard
 
-    def _put_aside(self, what: Output | Input | Later, now_ms: int) -> bool:
+    def _put_aside(self, what: Output | Input | Later, now_ms: int) -> tuple[Output | Input, ...]:
+        """What is left of it for now. Nothing gets lost: when no more can be put off, it is not."""
         if type(what) is not Later:
-            return False
+            return (cast(Output | Input, what),)
         if self._later is None:
             self._later = []
-        if len(self._later) < LATER_MAX:
-            self._put_off += 1
-            heapq.heappush(self._later, (now_ms + what.after_ms, self._put_off, what.what))
-        return True
+        if len(self._later) >= LATER_MAX:
+            return (what.what,)
+        self._put_off += 1
+        heapq.heappush(self._later, (now_ms + what.after_ms, self._put_off, what.what))
+        return ()
 
     def _due(self, now_ms: int) -> Outputs:
         """What was put off until now: said as it is, or heard at last."""
         said: Outputs = []
+        if not self.powered:
+            self._later = None  # it went with the power
         while self._later and self._later[0][0] <= now_ms:
-            what = heapq.heappop(self._later)[2]
+            at_ms, _, what = heapq.heappop(self._later)
             if not isinstance(what, _INPUTS):
-                said.append(cast(Output, what))
-            elif self.powered:
+                # What was held back is late by a fault's will, not by whoever runs the device or by the backend.
+                said.append(what._replace(due_ms=at_ms) if isinstance(what, Publish) else cast(Output, what))
+            else:
                 said += self._passed(self._hear(what, now_ms), now_ms)
         return said
 
     def _boot(self, now_ms: int) -> None:
-        self.powered = True
+        self.powered, self._dark = True, False
+        self._later = None
         self.version = self.flash["version"]
         for fault in self.faults:
             fault.booted(self, now_ms)
 
+    def _forget(self) -> Outputs:
+        """Drop faults that are over."""
+        over = [fault for fault in self.faults if fault.over]
+        if over:
+            self.faults = [fault for fault in self.faults if not fault.over]
+        return [Note("fault_cleared", {"fault": fault.kind}) for fault in over]
+
     def _settle(self, said: Outputs) -> Outputs:
         """Drop faults that are over, go dark on a power cycle, and set the alarm for the next thing to do."""
         if self.faults:
-            over = [fault for fault in self.faults if fault.over]
-            if over:
-                self.faults = [fault for fault in self.faults if not fault.over]
-                said += [Note("fault_cleared", {"fault": fault.kind}) for fault in over]
+            said += self._forget()
         for i, output in enumerate(said):
             if type(output) is PowerCycle:
                 if not self.powered:
                     said = said[:i] + [other for other in said[i:] if type(other) is not PowerCycle]
                     break  # it is dark already, and comes back when it was told to
                 self.powered = self.online = False
+                self._dark = output.off_ms is None
                 self._later = None
+            elif type(output) is PowerOn and not self._dark:
+                said = [other for other in said if type(other) is not PowerOn]
+                break
         wake_at_ms = NEVER_MS
         if self.powered:
             for duty in self.duties:

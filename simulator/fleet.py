@@ -33,8 +33,12 @@ class Fleet:
         *,
         env: str = "stg",
         physics_speed: float = 1.0,
+        physics_step_s: float = 0.0,
     ) -> None:
-        """`start_ms` is when the physics starts; `public_key` (32 bytes) is the manufacturer's."""
+        """`start_ms` is when the physics starts; `public_key` (32 bytes) is the manufacturer's.
+
+        A step of the physics is no shorter than `physics_step_s`.
+        """
         self.profiles = dict(profiles)
         families = [(member, profiles[member[1]].children(member[0])) for member in things]
         everyone = [(thing, name) for thing, name, _ in things] + [child for _, family in families for child in family]
@@ -44,7 +48,8 @@ class Fleet:
             of = [thing for thing, whose in everyone if whose == name]
             rows |= {thing: row for row, thing in enumerate(of)}
             keys = np.array([seeds.key(seed, thing) for thing in of], dtype=np.uint64)
-            plants[name] = Plant(profile.signals, keys, start_ms, physics_speed, profile.step_s)
+            step_s = max(profile.step_s, physics_step_s)
+            plants[name] = Plant(profile.signals, keys, start_ms, physics_speed, step_s)
 
         def device(thing: str, name: str, firmware: str | None, behaviours: list[Behaviour], **more: Any) -> Device:
             profile = profiles[name]
@@ -63,6 +68,16 @@ class Fleet:
             self.devices.append(device(hub, name, firmware, profiles[name].behaviours, **more))
         self.by_thing = {device.thing: index for index, device in enumerate(self.devices)}
         self.faulted: set[str] = set()
+
+    def speaker(self, index: int, topic: str) -> str:
+        """Whose message on a topic it is that a device says: its own, or a child's."""
+        device = self.devices[index]
+        parts = set(topic.split("/")) if device.children else ()
+        return next((child.thing for child in device.children if child.thing in parts), device.thing)
+
+    def carriers(self) -> dict[str, str]:
+        """Child → the device that it speaks through."""
+        return {child.thing: device.thing for device in self.devices for child in device.children}
 
     def facts(self) -> list[DeviceFact]:
         """What the checks may know of the devices."""

@@ -2,7 +2,8 @@
 
 Rules: counters are exact and never dropped; events are dropped at the limit and counted in `dropped`.
 A message is counted by its kind at each hop: attempted (the device said it), sent (its bytes went to the
-link), acknowledged (the far side took it), refused (it answered with an error), dropped (a bound was hit).
+link), acknowledged (the far side took it), refused (it answered with an error), dropped (a bound was hit). Missed are
+those that were due and never said, because whoever runs the devices was too late.
 """
 
 from collections import Counter
@@ -33,6 +34,7 @@ class Ledger:
         "events",
         "events_dropped",
         "events_max",
+        "missed",
         "refused",
         "sent",
     )
@@ -46,6 +48,7 @@ class Ledger:
         self.acknowledged: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
+        self.missed: Counter[str] = Counter()
 
     def note(self, event: Event) -> None:
         """Add an event, or count it as dropped."""

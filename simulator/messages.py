@@ -19,6 +19,7 @@ class Publish(NamedTuple):
     retain: bool = False
     expiry_s: int | None = None  # after so long without a receiver the broker may forget it; None: never
     stamp: int = 0  # which of the device's messages of its kind it is, as the backend sees it; 0: cannot be told
+    due_ms: float = 0  # when it was to be said, however late its device was woken; 0: when it was said
 
 
 class Subscribe(NamedTuple):
@@ -50,9 +51,13 @@ class Upload(NamedTuple):
 
 
 class PowerCycle(NamedTuple):
-    """Cut the connection without a DISCONNECT and come back after `off_ms`."""
+    """Cut the connection without a DISCONNECT and come back after `off_ms`; None: only by `PowerOn`."""
 
-    off_ms: int
+    off_ms: int | None
+
+
+class PowerOn(NamedTuple):
+    """End a darkness that had no end."""
 
 
 class Note(NamedTuple):
@@ -67,6 +72,13 @@ class Dropped(NamedTuple):
     """There was no room to keep this message until it could be said."""
 
     message: Publish
+
+
+class Missed(NamedTuple):
+    """So many messages of a kind were due and will never be said: whoever runs the device woke it too late."""
+
+    kind: str
+    times: int
 
 
 class Sever(NamedTuple):
@@ -86,7 +98,7 @@ class Raw(NamedTuple):
     data: bytes
 
 
-Output = Publish | Subscribe | Download | Upload | PowerCycle | Note | Dropped | Sever | Relink | Raw
+Output = Publish | Subscribe | Download | Upload | PowerCycle | PowerOn | Note | Dropped | Missed | Sever | Relink | Raw
 
 
 class Connected(NamedTuple):

@@ -70,7 +70,7 @@ def _does(step: Step, roster: list[Entry], seed: int) -> str:
     parts = [", ".join(f"{name} {_short(value)}" for name, value in said.items())]
     if isinstance(step, Inject):
         parts.insert(0, " + ".join(_fault(fault.params) for fault in (step.fault, *step.also)))
-    if isinstance(step, Choosing):
+    if isinstance(step, Choosing) and not (isinstance(step, Inject) and not step.for_devices):
         everyone = roster if step.query is None else [entry for entry in roster if step.may_match(entry)]
         parts.append(_people(step, everyone, seed))
     if isinstance(step, Expect):

@@ -155,12 +155,18 @@ class Profile(Strict):
             raise UsageError(f"profile '{self.profile}' cannot go over {channel}: {what}")
         return self.model_copy(update={"profile": name, "channel": channel, "payload": spec, "behaviours": behaviours})
 
+    def every(self, period_s: float) -> "Profile":
+        """The same devices with another period of telemetry."""
+        return self.model_copy(update={"behaviours": [b.every(period_s) for b in self.behaviours]})
+
     @property
     def subject(self) -> Subject:
         """What a fault must know of its devices."""
         link = self.link.kind if self.channel == "mqtt" else self.channel
         duties = frozenset(str(behaviour.model_dump()["kind"]) for behaviour in self.behaviours)
-        return Subject(self.profile, self.signals, self.channel, link, duties)
+        told = frozenset(name for behaviour in self.behaviours for name in behaviour.signals())
+        codec = next((str(codec) for b in self.behaviours if (codec := getattr(b, "codec", None))), "")
+        return Subject(self.profile, self.signals, self.channel, link, duties, told, codec)
 
     @property
     def managed(self) -> bool:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from simulator import parameters, profiles
 from simulator.behaviours import Channel
+from simulator.behaviours.telemetry import PERIOD_S
 from simulator.checks import Check
 from simulator.errors import UsageError, did_you_mean
 from simulator.faults import Fault
@@ -28,8 +29,10 @@ from simulator.steps.parallel import Parallel
 from simulator.steps.publish_firmware import PublishFirmware
 from simulator.steps.ramp import Ramp
 from simulator.words import WORDS
+from simulator.workload import Workload
 
 FLEET_MAX = 100_000
+RESOLVED = "scenario.yaml"  # in the folder of a run, whatever its name
 _THING = r"[a-zA-Z0-9:_-]{1,128}"
 
 
@@ -45,16 +48,22 @@ class Group(Strict):
     group: str = Field("", max_length=64, description="A name for these devices, to choose them by in steps.")
     firmware: str | None = Field(None, pattern=VERSION, description="Installed version; absent: the profile's.")
     channel: Channel | None = Field(None, description="mqtt, tcp or rest; absent: the profile's.")
+    every_s: float | None = Field(
+        None, ge=PERIOD_S.low, le=PERIOD_S.high,
+        description="Seconds between two telemetry messages; it looks and reports less often, too. Absent: the profile's.",
+    )  # fmt: skip
 
     @property
     def variant_name(self) -> str:
-        """What the profile is called on the group's channel."""
-        return f"{self.profile}-over-{self.channel}" if self.channel else self.profile
+        """What the profile is called on the group's channel, at its pace."""
+        name = f"{self.profile}-over-{self.channel}" if self.channel else self.profile
+        return name if self.every_s is None else f"{name}-every-{self.every_s:g}s"
 
     def variant(self) -> Profile:
-        """The profile on the group's channel; UsageError or YamlProblems when there is no such profile."""
+        """The profile as the group has it; UsageError or YamlProblems when there is no such profile."""
         found = profiles.profile(self.profile)
-        return found.over(self.channel or found.channel, self.variant_name)
+        found = found.over(self.channel or found.channel, self.variant_name)
+        return found if self.every_s is None else found.every(self.every_s)
 
     @property
     def pattern(self) -> str:
@@ -66,6 +75,7 @@ class Sandbox(Strict):
     """What the embedded backend is told. Another target has its own rules, and does not read this."""
 
     rules: list[dict[str, Any]] = Field([], max_length=1000, description="Rules of the backend.")
+    fire: bool = Field(True, description="Does the backend predict fires from what fire sensors say?")
 
 
 class Scenario(Strict):
@@ -81,9 +91,15 @@ class Scenario(Strict):
     seed: int = Field(1, ge=0, le=(1 << 63) - 1, description="Everything random comes from it.")
     env: str = Field("stg", pattern=r"^(dev|stg|prd)$", description="First part of the platform's topics.")
     physics_speed: float = Field(1.0, gt=0, le=3600, description="Simulated seconds of physics in a second.")
+    physics_step_s: float | None = Field(
+        None, gt=0, le=60, description="Simulated seconds in a step of the physics, at least; absent: the profile's."
+    )
     fleet: list[Group] = Field(min_length=1, max_length=100)
     sandbox: Sandbox = Sandbox()
-    timeline: list[Annotated[Step, OneOf("steps")]] = Field(min_length=1, max_length=1000)
+    load: Workload | None = Field(None, description="What `fleetsim load` and Locust do with it.")
+    timeline: list[Annotated[Step, OneOf("steps")]] = Field(
+        [], max_length=1000, description="What happens, step by step; a `load` switches devices on and off by itself."
+    )
     checks: list[Annotated[Check, OneOf("checks")]] = Field(min_length=1, max_length=200)
 
     def things(self) -> list[Member]:
@@ -128,8 +144,9 @@ class Scenario(Strict):
     def build(self, profiles: Mapping[str, Profile], seed: int, start_ms: int, public_key: bytes) -> Fleet:
         """The fleet, switched off (see Fleet)."""
         return Fleet(
-            self.things(), profiles, seed, start_ms, public_key, env=self.env, physics_speed=self.physics_speed
-        )
+            self.things(), profiles, seed, start_ms, public_key, env=self.env, physics_speed=self.physics_speed,
+            physics_step_s=self.physics_step_s or 0.0,
+        )  # fmt: skip
 
 
 def find(name: str) -> Path:
@@ -173,7 +190,7 @@ def _seed(marks: Marks, seed: int | None) -> int:
 
 def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
     scenario = loaded.value
-    if scenario.scenario != path.stem:
+    if scenario.scenario != path.stem and path.name != RESOLVED:
         yield loaded.problem(("scenario",), f"the name must be the file's: '{path.stem}', is '{scenario.scenario}'")
     fleet: dict[str, Profile] = {}
     missing = False
@@ -195,7 +212,15 @@ def _problems(loaded: Loaded[Scenario], path: Path) -> Iterator[Problem]:
     if (total := sum(group.count for group in scenario.fleet)) > FLEET_MAX:
         yield loaded.problem(("fleet",), f"{total} devices are more than {FLEET_MAX}", at_key=True)
         return
-    if not isinstance(scenario.timeline[0], (Connect, Ramp, PublishFirmware)):
+    if scenario.load:
+        shape = scenario.load.shape
+        if shape and shape.most > total:
+            yield loaded.problem(
+                ("load", "shape", "to"), f"{shape.most} devices are more than the {total} of the fleet"
+            )
+    elif not scenario.timeline:
+        yield loaded.problem((), "missing key 'timeline': nothing would happen (or 'load', for `fleetsim load`)")
+    elif not isinstance(scenario.timeline[0], (Connect, Ramp, PublishFirmware)):
         yield loaded.problem(
             ("timeline", 0), "the first step must be 'connect' or 'ramp': nothing happens to a fleet that is off"
         )

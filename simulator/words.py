@@ -46,6 +46,7 @@ _TABLE: tuple[tuple[str, str, Tone, bool], ...] = (
     ("out_of_range", "out of range", "bad", False),
     ("alert_raised", "device alerts", "bad", False),
     ("alarm_raised", "alarm raised", "bad", False),
+    ("alarm_risen", "alarm risen", "bad", False),
     ("command_sent", "command sent", "action", False),
     ("command_failed", "command not sent", "bad", False),
     ("delta_received", "device received", "action", False),
@@ -146,6 +147,8 @@ def _keyed(key: str, value: Any) -> str:
     if key.endswith("_ms") and isinstance(value, int | float):
         # A moment means nothing to a reader; a length of time does.
         return "" if key.endswith("_at_ms") else f"{key[:-3].replace('_', ' ')} {span(value)}"
+    if key.endswith("_per_s") and isinstance(value, int | float):
+        return f"{key[:-6].replace('_', ' ')} {number(value)}/s"
     if key.endswith("_s") and isinstance(value, int | float):
         return f"{key[:-2].replace('_', ' ')} {number(value)} s"
     if key in ("bytes", "size") and isinstance(value, int):

@@ -8,24 +8,21 @@ SIGINT or the end of its stdin (so it never outlives whoever started it). Exit c
 import argparse
 import asyncio
 import logging
-import os
 import resource
 import signal
 import socket
 import sqlite3
 import ssl
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
 import uvicorn
 import uvloop
-from starlette.applications import Starlette
 
 from simulator.backend.actions import Actions
 from simulator.backend.api import make_app
@@ -34,6 +31,7 @@ from simulator.backend.changes import Changes, Kept
 from simulator.backend.config import BackendConfig, load_config
 from simulator.backend.consumer import Consumer
 from simulator.backend.core import Backend
+from simulator.backend.disturbance import Disturbance, DisturbedStore
 from simulator.backend.effects import Call, Say
 from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.queries import Queries
@@ -41,10 +39,13 @@ from simulator.backend.rest_gateway import Gateway
 from simulator.backend.rules import load_rules
 from simulator.backend.store import Store
 from simulator.backend.tcp_gateway import Gateway as TcpGateway
+from simulator.disturbances import App
+from simulator.disturbances import listen as listen_to_stdin
 from simulator.errors import BackendUnavailable, FleetsimError
 
 TICK_S = 0.1
 SECOND_TICKS = 10
+AWAY_MS = 2000
 PRUNE_TICKS = 600
 API_BACKLOG = 128
 
@@ -52,7 +53,7 @@ log = logging.getLogger("backend")
 
 
 def now_ms() -> int:
-    """The clock of this process."""
+    """The clock of this machine."""
     return time.time_ns() // 1_000_000
 
 
@@ -85,10 +86,10 @@ def allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def open_store(folder: Path) -> Store:
+def open_store(folder: Path, disturbance: Disturbance) -> Store:
     """The store; BackendUnavailable when its folder cannot be written."""
     try:
-        return Store(folder)
+        return DisturbedStore(folder, disturbance.orders)
     except (OSError, sqlite3.Error) as error:
         raise BackendUnavailable(f"state_dir {folder}: the store cannot be opened: {error}") from None
 
@@ -97,6 +98,7 @@ async def serve(
     config: BackendConfig,
     kept: Kept,
     store: Store,
+    disturbance: Disturbance,
     listener: socket.socket,
     rest_listener: socket.socket,
     tcp_listener: socket.socket,
@@ -115,12 +117,12 @@ async def serve(
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, end)
-    threading.Thread(target=end_with_stdin, args=(loop, end), daemon=True).start()
+    listen_to_stdin(loop, disturbance.take, end)
 
-    core = Backend(kept.rules)
+    core = Backend(kept.rules, fire=config.fire)
     core.replace_specs(kept.specs)
     core.uploads.expires_ms = int(1000 * config.uploads_expire_s)
-    pipeline = Pipeline(core, store, now_ms)
+    pipeline = Pipeline(core, store, disturbance.now_ms)
 
     def answered(answer: Answer) -> None:
         try:
@@ -147,13 +149,14 @@ async def serve(
             sys.stdout.write(orjson.dumps({"ready": True, **addresses}).decode() + "\n")
             sys.stdout.flush()
 
-    actions = Actions(config.aws, answer_from_thread, now_ms, config.uploads_bucket)
+    actions = Actions(config.aws, answer_from_thread, disturbance.now_ms, config.uploads_bucket)
     queries = Queries(store.path)
     gateway = Gateway(pipeline, fatal, config.rest_token, config.rest_requests_s, config.rest_client_requests_s)
-    tcp = TcpGateway(pipeline, config.tcp, fatal)
+    tcp = TcpGateway(pipeline, config.tcp, fatal, disturbance.tcp_delay_s)
     tcp.replace_specs(kept.specs)
     changes = Changes(kept, pipeline, queries, config.product_names, tcp.replace_specs)
-    api, rest = http_server(make_app(queries, tcp.counts, changes, fatal)), http_server(gateway.app)
+    api = http_server(disturbance.around("api", make_app(queries, tcp.counts, changes, fatal)))
+    rest = http_server(disturbance.around("rest", gateway.app))
     try:
         consumer = Consumer(config.mqtt, pipeline, ready, fatal)
     except (OSError, ssl.SSLError) as error:
@@ -226,10 +229,14 @@ class Refusals:
 async def keep_time(pipeline: Pipeline, consumer: Consumer, tcp: TcpGateway, refusals: Refusals) -> None:
     """Let waiting end, keep the connection alive, keep the tables within their bounds."""
     loop = asyncio.get_running_loop()
-    ticks = 0
+    ticks, before_ms = 0, pipeline.now_ms()
     while True:
         await asyncio.sleep(TICK_S)
         ticks += 1
+        now_ms = pipeline.now_ms()
+        if abs(now_ms - before_ms) > AWAY_MS and not pipeline.core.deaf:
+            pipeline.core.listen_anew(now_ms)  # we were stopped, or the clock was set
+        before_ms = now_ms
         pipeline.tick()
         tcp.resume(loop.time())
         if ticks % SECOND_TICKS == 0:
@@ -237,10 +244,10 @@ async def keep_time(pipeline: Pipeline, consumer: Consumer, tcp: TcpGateway, ref
             tcp.tick(loop.time())
             refusals.tell()
         if ticks % PRUNE_TICKS == 0:
-            pipeline.store.prune(now_ms())
+            pipeline.store.prune(pipeline.now_ms())
 
 
-def http_server(app: Starlette) -> Server:
+def http_server(app: App) -> Server:
     """uvicorn for an application of ours; an idle connection is kept longer than clients keep it."""
     return Server(
         uvicorn.Config(
@@ -252,14 +259,6 @@ def http_server(app: Starlette) -> Server:
 def url_of(listener: socket.socket) -> str:
     """The address of a server that listens there."""
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def end_with_stdin(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
-    """Wait until whoever started us is gone."""
-    while os.read(0, 4096):
-        pass
-    with suppress(RuntimeError):  # the loop has ended already
-        loop.call_soon_threadsafe(end)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -274,15 +273,16 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
         rules = load_rules(config.rules, config.product_names)
         allow_files()
+        disturbance = Disturbance(now_ms)
         with (
             listen("api_port", config.api_port) as listener,
             listen("rest_port", config.rest_port) as rest_listener,
             listen("tcp.port", config.tcp.port) as tcp_listener,
         ):
-            store = open_store(config.state_dir)
+            store = open_store(config.state_dir, disturbance)
             try:
-                kept = Kept(store, config, rules, now_ms())
-                uvloop.run(serve(config, kept, store, listener, rest_listener, tcp_listener))
+                kept = Kept(store, config, rules, disturbance.now_ms())
+                uvloop.run(serve(config, kept, store, disturbance, listener, rest_listener, tcp_listener))
             finally:
                 store.close()
     except FleetsimError as error:

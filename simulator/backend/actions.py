@@ -93,8 +93,10 @@ class Actions:
         while (call := calls.get()) is not None:
             at_ms = self._now_ms()
             try:
-                result = self._make(call)
-                answer = Answer(call, at_ms, product=result if isinstance(call, LookUp) else None, result=result)
+                result, product = self._make(call), None
+                if isinstance(call, LookUp) and result is not None:
+                    product, result = result
+                answer = Answer(call, at_ms, product=product, result=result)
             except Exception as error:  # whatever went wrong, the core must hear of it
                 self._log(call, error)
                 answer = Answer(call, at_ms, error=str(error) or type(error).__name__)
@@ -112,7 +114,7 @@ class Actions:
             raise MissingError("no AWS is configured (aws: null)")
         match call:
             case LookUp():
-                return self._account.thing_type(call.thing)
+                return self._account.thing(call.thing)
             case SetDesired():
                 self._account.set_desired(call)
             case CreateJob():
@@ -180,14 +182,14 @@ class Account:
             iot.update_event_configurations(eventConfigurations={"JOB_EXECUTION": {"Enabled": True}})
             self._listening = True
 
-    def thing_type(self, thing: str) -> str | None:
-        """A device's thing type, which is its product; None when it has none or is not registered."""
+    def thing(self, thing: str) -> tuple[str | None, dict[str, str]]:
+        """A device's thing type, which is its product, and its attributes; None, {} when it is not registered."""
         iot = self._client("iot")
         try:
-            found = iot.describe_thing(thingName=thing).get("thingTypeName")
+            found = iot.describe_thing(thingName=thing)
         except iot.exceptions.ResourceNotFoundException:
-            return None
-        return str(found) if found else None
+            return None, {}
+        return found.get("thingTypeName") or None, dict(found.get("attributes") or {})
 
     def set_desired(self, call: SetDesired) -> None:
         """Put the action into the classic shadow."""

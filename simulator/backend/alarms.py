@@ -11,7 +11,8 @@ are ordered and measured by the device's time, waiting by ours. It is *back in r
 range one after the other, so that noise at the limit is neither a cure nor a relapse. An input that comes
 twice, late, or for another action or job changes nothing. `closed` is the end; an escalated alarm closes
 too, once the readings stay in range (somebody repaired the device). A rule without an autoAction only
-raises: what comes "then" needs a first.
+raises: what comes "then" needs a first; but for a device that is silent somebody can be sent at once. The alarm of
+a silent device closes as soon as it speaks.
 """
 
 import re
@@ -60,6 +61,7 @@ class Alarm:
     value: float | None  # the reading that raised it
     raised_at_ms: int
     rule_version: int = 1
+    rule_type: str = "threshold"
     state: State = "open"
     step: Step = "raised"
     closed_at_ms: int | None = None
@@ -74,6 +76,7 @@ class Alarm:
     clear_since: int = 0  # device clock: first of the readings in range so far
     clear_samples: int = 0
     in_range: bool = False
+    about: dict[str, Any] = field(default_factory=dict)  # the alert behind an alarm of fire risk
 
     def document(self) -> bytes:
         """JSON for the store."""
@@ -103,12 +106,12 @@ class Alarm:
             "alarm_raised",
             rule_id=self.rule_id,
             severity=self.severity,
-            condition=rule.condition,
+            condition=rule.says,
             metric=self.metric,
             value=self.value,
             device_timestamp=self.last_timestamp,
         )
-        return [raised, *self._next_step(rule, now_ms, "raised")]
+        return [raised, *self._next_step(rule, now_ms, rule.says)]
 
     def sample(self, rule: Rule, bad: bool, device_ms: int, value: float | None, now_ms: int) -> list[Effect]:
         """A reading, in or out of range."""
@@ -226,6 +229,11 @@ class Alarm:
             *self._next_step(rule, now_ms, f"no {waited_for} within {seconds:g} s of {self.step}"),
         ]
 
+    def rise(self, severity: str, about: dict[str, Any], value: float | None, now_ms: int) -> list[Effect]:
+        """What is behind it became worse."""
+        self.severity, self.about = severity, about
+        return [self._record(now_ms, "alarm_risen", severity=severity, metric=self.metric, value=value)]
+
     def close(self, now_ms: int, reason: str) -> list[Effect]:
         """The end."""
         self.state, self.closed_at_ms, self.deadline_ms = "closed", now_ms, None
@@ -248,7 +256,7 @@ class Alarm:
             self.state, self.step, self.job_id = "updating", "update", job_id_of(self.alarm_id)
             self.unconfirmed.append(self.job_id)
             self.deadline_ms = now_ms + int(rule.updateTimeout_s * 1000)
-        elif self.step in ("action", "update") and rule.thenDispatch:
+        elif rule.thenDispatch and (self.step in ("action", "update") or rule.type == "silence"):
             self.state, self.step, self.escalated_at_ms = "escalated", "dispatch", now_ms
             opened = OpenDispatch(now_ms, self.alarm_id, self.thing, self.rule_id, self.severity, reason)
             return [
@@ -280,9 +288,10 @@ def open_alarm(rule: Rule, thing: str, product: str | None, device_ms: int, valu
         thing=thing,
         product=product,
         severity=rule.severity,
-        metric=rule.compiled.metrics[0],
+        metric=rule.metric,
         value=value,
         raised_at_ms=now_ms,
         rule_version=rule.version,
+        rule_type=rule.type,
         last_timestamp=device_ms,
     )

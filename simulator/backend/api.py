@@ -20,6 +20,7 @@ from simulator.backend.queries import Queries
 from simulator.errors import UsageError
 
 LIMIT_DEFAULT = 100
+AUDIT_DEFAULT = 5000
 NUMBER_MAX = 2**62
 BODY_MAX = 256 * 1024
 LOCAL = frozenset(("127.0.0.1", "localhost", "::1"))
@@ -121,6 +122,13 @@ def make_app(
     async def replay(request: Request, changes: Changes) -> Response:
         return _json(await changes.replay(await _body(request)))
 
+    async def audit(request: Request) -> Response:
+        limit, since_ms = _number(request, "limit", AUDIT_DEFAULT), _number(request, "since", 0)
+        try:
+            return _json(queries.audit(request.query_params.get("after", "0"), limit, since_ms))
+        except UsageError as error:
+            raise HTTPException(400, str(error)) from None
+
     async def hubs(_request: Request) -> Response:
         return _json(queries.hubs())
 
@@ -164,6 +172,7 @@ def make_app(
             Route("/api/telemetry/{thing}", telemetry),
             Route("/api/dead_letters", dead_letters),
             Route("/api/dead_letters/replay", changing(replay), methods=["POST"]),
+            Route("/api/audit", audit),
             Route("/api/hubs", hubs),
             Route("/api/uploads", uploads),
             Route("/api/rules", rules),

@@ -80,6 +80,7 @@ class BackendConfig(_Strict):
     uploads_expire_s: Annotated[float, Field(ge=60, le=7 * 86_400)] = 3600
     products: list[str | Product] = Field(default_factory=list, max_length=1000)
     rules: list[dict[str, Any]] = Field(default_factory=list)
+    fire: bool = True  # the fire prediction, for what comes as a fire sensor's record
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     @property

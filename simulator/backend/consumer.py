@@ -44,6 +44,7 @@ class Consumer(asyncio.Protocol):
     ) -> None:
         self._config = config
         self._pipeline = pipeline
+        pipeline.core.deaf = True  # until it is subscribed
         self._ready = ready
         self._fatal = fatal
         self._tls = tls_context(config)
@@ -102,6 +103,7 @@ class Consumer(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._pipeline.core.deaf = True
         self._acks.clear()  # the broker sends them again; what is stored already is then a duplicate
         self._session.lost()
         if not self._closing:
@@ -175,6 +177,7 @@ class Consumer(asyncio.Protocol):
             )
         self._unsubscribed.discard(event.topic_filter)
         if not self._unsubscribed:
+            self._pipeline.core.listen_anew(self._pipeline.now_ms())
             self._ready()
 
     def _flush_soon(self) -> None:

@@ -13,6 +13,7 @@ NAME_MAX = 64
 TEXT_MAX = 256
 ID_MAX = 256
 NUMBER_MAX = 1e15
+INDEX_MAX = (1 << 63) - 1  # what the store can hold
 OLDEST_MS = 946_684_800_000  # 2000-01-01: no device of ours is older
 AHEAD_MAX_MS = 24 * 3_600_000  # a device's clock may run ahead by this much
 
@@ -35,6 +36,8 @@ def check_telemetry(sample: Telemetry) -> str:
         return reason
     if sample.hub_timestamp is not None and _check_time(sample.hub_timestamp, sample.ingest_timestamp):
         return "hub_timestamp.range"
+    if sample.idx is not None and not -INDEX_MAX <= sample.idx <= INDEX_MAX:
+        return "idx.range"
     if sample.nodes is not None and (reason := check_nodes(sample.nodes)):
         return reason
     metrics = sample.metrics

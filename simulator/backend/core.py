@@ -6,7 +6,8 @@ bounded, and so is the number of devices. A device whose product is not known ye
 latest samples wait for the answer, and so do, in the store, messages that only the product's spec can read.
 At most one alarm is open for a device and a rule; it keeps the version of the rule that it was raised by, and
 is closed when the rule is deleted or is not for the product any more. What a device says of its own product
-(provisioning_complete) counts only where the registry knows nothing, as for a hub's children.
+(provisioning_complete) counts only where the registry knows nothing, as for a hub's children. Silence is measured by
+our clock, and only while the platform itself can hear: who was heard before is given its time again when that begins.
 """
 
 from collections import Counter, deque
@@ -50,7 +51,11 @@ from simulator.backend.effects import (
     StoreReport,
     StoreTelemetry,
 )
-from simulator.backend.rules import Rule, Rules
+from simulator.backend.fire.alerts import Alert, document_of
+from simulator.backend.fire.analysis import Fire, Restored, Taken
+from simulator.backend.fire.realtime import HIGH, ONE, level_of
+from simulator.backend.rules import FIRE_RULE, Rule, Rules
+from simulator.backend.silence import Moments
 from simulator.backend.uploads import Uploads, answer_topic, say
 from simulator.wire.spec import ProductSpec
 
@@ -99,6 +104,8 @@ class Device:
         "alarms",
         "claim",
         "course",
+        "fire_rule",
+        "heard_ms",
         "last_key",
         "last_timestamp",
         "lookup_at_ms",
@@ -106,6 +113,7 @@ class Device:
         "nodes_at_ms",
         "product",
         "rules",
+        "silence_rules",
         "thing",
         "unread",
         "waiting",
@@ -115,6 +123,9 @@ class Device:
         self.thing = thing
         self.product: str | None = None
         self.rules: tuple[Rule, ...] = ()
+        self.silence_rules: tuple[Rule, ...] = ()
+        self.fire_rule = FIRE_RULE
+        self.heard_ms = 0  # our clock
         self.last_timestamp = 0
         self.last_key = 0
         self.lookup_at_ms = 0  # when to ask for the product (again)
@@ -133,10 +144,11 @@ class Device:
 
 
 class Backend:
-    """Decode → contract → rules → alarms, for all devices."""
+    """Decode → contract → rules → alarms, for all devices; what fire sensors say is analysed besides."""
 
-    def __init__(self, rules: Rules, devices_max: int = DEVICES_MAX) -> None:
+    def __init__(self, rules: Rules, devices_max: int = DEVICES_MAX, fire: bool = True) -> None:
         self.rules = rules
+        self.fire = Fire(devices_max) if fire else None
         self.received: Counter[str] = Counter()
         self.dead: Counter[str] = Counter()  # by reason, without those that were replayed
         self.refused: Counter[str] = Counter()  # as often as it happened since the start
@@ -148,13 +160,15 @@ class Backend:
         self._raised_by: dict[str, Rule] = {}  # of each open alarm, as the rule was then
         self._unread: set[str] = set()  # devices with messages that wait
         self._unread_bytes = 0
+        self._moments = Moments()
+        self.deaf = False  # nothing can come in now, so nobody is missed
         self.uploads = Uploads()
 
     def replace_rules(self, rules: Rules, now_ms: int) -> list[Effect]:
         """Judge by these rules from now on. What no rule stands behind any more is closed."""
         self.rules = rules
         for device in self._devices.values():
-            device.rules = rules.for_product(device.product)
+            self._judge_by_product(device)
         effects: list[Effect] = []
         for alarm in list(self._open.values()):
             if not self._stands(alarm):
@@ -162,8 +176,17 @@ class Backend:
         return effects
 
     def _stands(self, alarm: Alarm) -> bool:
-        rule = self.rules.by_id.get(alarm.rule_id)
-        return rule is not None and rule.is_for(self._devices[alarm.thing].product)
+        rule, product = self.rules.find(alarm.rule_id), self._devices[alarm.thing].product
+        if rule is None or rule.type != alarm.rule_type:
+            return False
+        return rule.is_for(product) and (rule.type != "fire" or rule is self.rules.fire_of(product))
+
+    def _judge_by_product(self, device: Device) -> None:
+        """Give a device the rules of its product."""
+        device.rules = self.rules.for_product(device.product)
+        device.silence_rules = self.rules.silence_of(device.product)
+        device.fire_rule = self.rules.fire_of(device.product)
+        self._expect(device)
 
     def replace_specs(self, specs: Mapping[str, ProductSpec]) -> None:
         """Read the products' bytes by these specs from now on."""
@@ -178,11 +201,12 @@ class Backend:
 
     def ingest(self, topic: str, payload: bytes, now_ms: int, arrived_ms: int | None = None) -> list[Effect]:
         """Take one message, which may have come earlier; never raises whatever its bytes are."""
-        message = self._decode(topic, payload, now_ms if arrived_ms is None else arrived_ms)
+        arrived_ms = now_ms if arrived_ms is None else arrived_ms
+        message = self._decode(topic, payload, arrived_ms)
         self.received[_kind(message)] += 1
         if isinstance(message, Binary):
             return self._binary(message, topic, payload, now_ms)
-        return self._take_in(message, topic, payload, now_ms)
+        return self._take_in(message, topic, payload, now_ms, arrived_ms)
 
     def take(self, sample: Telemetry, now_ms: int) -> list[Effect]:
         """Take a sample that keeps the contract already."""
@@ -206,7 +230,7 @@ class Backend:
             effects = [effect for effect in effects if not isinstance(effect, DeadLetter)]
         return [*effects, ReplayEnded(letter_id, now_ms, letter.reason, refused[0] if refused else "")]
 
-    def _take_in(self, message: Decoded, topic: str, payload: bytes, now_ms: int) -> list[Effect]:
+    def _take_in(self, message: Decoded, topic: str, payload: bytes, now_ms: int, arrived_ms: int) -> list[Effect]:
         match message:
             case Telemetry():
                 reason = contract.check_telemetry(message)
@@ -219,7 +243,7 @@ class Backend:
                 reason = contract.check_control_result(message, now_ms)
                 if reason:
                     return self._refuse(reason, topic, payload, now_ms)
-                return self._control_result(message, now_ms)
+                return [*self._control_result(message, now_ms), *self._spoke(message.thing, arrived_ms, now_ms)]
             case Report():
                 reason = contract.check_report(message, now_ms)
                 if reason:
@@ -227,7 +251,8 @@ class Backend:
                         *self._refuse(reason, topic, payload, now_ms),
                         *self._refuse_upload(message, topic, reason, now_ms),
                     ]
-                return self._report(message, topic, payload, now_ms)
+                spoke = self._spoke(message.thing, arrived_ms, now_ms)
+                return [*self._report(message, topic, payload, now_ms), *spoke]
             case JobEnded():
                 return self._job_ended(message, now_ms)
         return []
@@ -285,6 +310,58 @@ class Backend:
         self._unread.add(device.thing)
         self._unread_bytes += len(payload)
 
+    # -- silence
+
+    def _heard(self, device: Device, at_ms: int, now_ms: int) -> list[Effect]:
+        """A device said something, whatever it was."""
+        if at_ms <= device.heard_ms:
+            return []  # also a dead letter of old that is tried again
+        device.heard_ms = at_ms
+        if not device.silence_rules:
+            return []
+        effects: list[Effect] = []
+        for rule in device.silence_rules:
+            if (alarm := device.alarms.get(rule.ruleId)) is not None:
+                effects += self._after(alarm, alarm.close(now_ms, "it speaks again"))
+        if effects:
+            self._expect(device)
+        return effects
+
+    def _spoke(self, thing: str, at_ms: int, now_ms: int) -> list[Effect]:
+        """The same of a device that may be new. It is looked up only where somebody would miss it."""
+        device = self._devices.get(thing)
+        if device is not None:
+            return self._heard(device, at_ms, now_ms)
+        if not self.rules.any_silence or (device := self._device(thing)) is None:
+            return []
+        device.heard_ms = at_ms
+        return [device.save(), *self._look_up(device, now_ms)]
+
+    def _expect(self, device: Device) -> None:
+        """Say when to look whether it was heard again."""
+        waits = [rule.after_s or 0 for rule in device.silence_rules if rule.ruleId not in device.alarms]
+        self._moments.expect(device.thing, device.heard_ms + int(1000 * min(waits)) if waits else None)
+
+    def _miss(self, device: Device, now_ms: int) -> list[Effect]:
+        """Its moment has come: raise what is to be raised."""
+        effects: list[Effect] = []
+        for rule in device.silence_rules:
+            silent_ms = now_ms - device.heard_ms
+            if rule.ruleId not in device.alarms and silent_ms >= int(1000 * (rule.after_s or 0)):
+                effects += self._raise(device, rule, device.heard_ms, None, now_ms)
+        self._expect(device)
+        return effects
+
+    def listen_anew(self, now_ms: int) -> None:
+        """The platform was away itself, or its clock jumped: nobody was silent until now."""
+        self.deaf = False
+        self._moments.clear()
+        for device in self._devices.values():
+            device.heard_ms = now_ms
+            self._expect(device)
+
+    # -- devices
+
     def _device(self, thing: str) -> Device | None:
         """A device; None when there are too many."""
         device = self._devices.get(thing)
@@ -305,7 +382,7 @@ class Backend:
         device = self._device(message.thing)
         if device is None:
             return self._refuse("devices.too_many", topic, payload, now_ms)
-        looked_up = self._look_up(device, now_ms)
+        looked_up = [*self._heard(device, message.ingest_timestamp, now_ms), *self._look_up(device, now_ms)]
         if device.product is None and device.waiting is not None:
             if len(device.unread) >= WAITING_MAX or self._unread_bytes + len(payload) > UNREAD_BYTES_MAX:
                 return [*self._refuse("bin.product_unknown", topic, payload, now_ms), *looked_up]
@@ -313,7 +390,7 @@ class Backend:
             kept = KeepWaiting(device.thing, message.ingest_timestamp, topic, payload)
             return [kept, device.save(), *looked_up]
         read = self._decode.binary(message, device.product)
-        return [*self._take_in(read, topic, payload, now_ms), *looked_up]
+        return [*self._take_in(read, topic, payload, now_ms, message.ingest_timestamp), *looked_up]
 
     def product_of(self, thing: str) -> str | None:
         """The product of a device, if it is known."""
@@ -343,10 +420,15 @@ class Backend:
                 sample.hub_timestamp,
                 sample.ingest_timestamp,
                 orjson.dumps(sample.metrics).decode(),
+                sample.idx,
             )
         ]
+        if sample.ingest_timestamp > device.heard_ms:
+            effects += self._heard(device, sample.ingest_timestamp, now_ms)
         if sample.nodes is not None and sample.hub_id == sample.device_id:
             effects += self._there(sample.device_id, sample.nodes, sample.device_timestamp)
+        if sample.stream == "fire" and self.fire is not None:
+            effects += self._predict(self.fire, device, sample, now_ms)
         if sample.key == device.last_key or sample.device_timestamp < device.last_timestamp:
             return effects  # repeated or late: kept if it is new, but it moves nothing
         device.last_timestamp, device.last_key = sample.device_timestamp, sample.key
@@ -373,14 +455,51 @@ class Backend:
                 continue
             value = _number(sample.metrics.get(rule.compiled.metrics[0]))
             if alarm is None:
-                alarm = open_alarm(rule, device.thing, device.product, sample.device_timestamp, value, now_ms)
-                device.alarms[rule.ruleId] = self._open[alarm.alarm_id] = alarm
-                self._raised_by[alarm.alarm_id] = rule
-                effects += self._after(alarm, alarm.start(rule, now_ms))
+                effects += self._raise(device, rule, sample.device_timestamp, value, now_ms)
             else:
                 moved = alarm.sample(rule, bad, sample.device_timestamp, value, now_ms)
                 effects += self._after(alarm, moved, changed=True)
         return effects
+
+    def _raise(
+        self, device: Device, rule: Rule, at_ms: int, value: float | None, now_ms: int, alert: Alert | None = None
+    ) -> list[Effect]:
+        alarm = open_alarm(rule, device.thing, device.product, at_ms, value, now_ms)
+        if alert is not None:
+            alarm.severity, alarm.about = alert.level.lower(), document_of(alert)
+        device.alarms[rule.ruleId] = self._open[alarm.alarm_id] = alarm
+        self._raised_by[alarm.alarm_id] = rule
+        return self._after(alarm, alarm.start(rule, now_ms))
+
+    # -- fire risk
+
+    def _predict(self, fire: Fire, device: Device, sample: Telemetry, now_ms: int) -> list[Effect]:
+        """Analyse a fire sensor's record, whenever it is from."""
+        clear_ms = int(1000 * device.fire_rule.clearFor_s)
+        at_ms, idx = sample.device_timestamp, sample.idx or 0
+        taken = fire.take(device.thing, at_ms, idx, sample.key, sample.metrics, clear_ms)
+        if taken is None:
+            return []
+        effects: list[Effect] = [*taken.writes]
+        if taken.news and taken.alert is not None:
+            effects.append(_alert_said(device.thing, taken.alert))
+        if device.waiting is None:
+            effects += self._judge_fire(device, taken, at_ms, now_ms)
+        return effects
+
+    def _judge_fire(self, device: Device, taken: Taken, at_ms: int, now_ms: int) -> list[Effect]:
+        """An alarm for as long as there is an alert; one that is open goes by the risk of every newer record."""
+        rule, alert, risk = device.fire_rule, taken.alert, taken.risk / ONE
+        alarm = device.alarms.get(rule.ruleId)
+        if alarm is None:
+            return self._raise(device, rule, at_ms, risk, now_ms, alert) if alert else []
+        effects: list[Effect] = []
+        if alert is not None and alarm.severity != alert.level.lower():
+            effects += alarm.rise(alert.level.lower(), document_of(alert), risk, now_ms)
+        if taken.fate == "next":
+            rule = self._raised_by[alarm.alarm_id]
+            effects += alarm.sample(rule, level_of(taken.risk) >= HIGH, at_ms, risk, now_ms)
+        return self._after(alarm, effects, changed=True)
 
     def _control_result(self, message: ControlResult, now_ms: int) -> list[Effect]:
         stored = StoreReport(
@@ -415,13 +534,22 @@ class Backend:
         effects: list[Effect] = []
         for alarm in list(self._open.values()):
             effects += self._after(alarm, alarm.tick(self._raised_by[alarm.alarm_id], now_ms))
-        for thing in self._unread:
+        for thing in sorted(self._unread):
             effects += self._look_up(self._devices[thing], now_ms)
+        if not self.deaf:
+            for thing in self._moments.come(now_ms):
+                effects += self._miss(self._devices[thing], now_ms)
+        if self.fire is not None:
+            effects += self.fire.tick(now_ms)
         return effects + self.uploads.tick(now_ms)
 
-    def product_answered(self, thing: str, product: str | None, now_ms: int) -> list[Effect]:
+    def product_answered(
+        self, thing: str, product: str | None, now_ms: int, attributes: Mapping[str, str] | None = None
+    ) -> list[Effect]:
         """A look-up ended: None when the device has no product. Its waiting samples are judged now."""
         device = self._devices.get(thing)
+        if device is not None and self.fire is not None and attributes and (site := attributes.get("site")):
+            self.fire.place(thing, site)
         if device is None or device.product is not None:
             return []
         device.lookup_at_ms = now_ms + NO_PRODUCT_AGAIN_MS
@@ -431,7 +559,8 @@ class Backend:
         """The product is known, or known to be unknown: what waited is read and judged now."""
         waiting, device.waiting = device.waiting or (), None
         unread, device.unread = device.unread, []
-        device.product, device.rules = product, self.rules.for_product(product)
+        device.product = product
+        self._judge_by_product(device)
         effects: list[Effect] = [device.save()]
         for sample in waiting:
             effects += self._judge(device, sample, now_ms)
@@ -442,7 +571,7 @@ class Backend:
             self._unread_bytes -= len(payload)
             message = self._decode(topic, payload, arrived_ms)
             read = self._decode.binary(message, product) if isinstance(message, Binary) else message
-            effects += self._take_in(read, topic, payload, now_ms)
+            effects += self._take_in(read, topic, payload, now_ms, arrived_ms)
         return effects
 
     def done(self, call: Call, at_ms: int, error: str, now_ms: int, result: Any = None) -> list[Effect]:
@@ -491,12 +620,16 @@ class Backend:
         claims: Mapping[str, str] | None = None,
         waiting: Iterable[KeepWaiting] = (),
         uploads: Iterable[str] = (),
+        fire: Restored | None = None,
     ) -> list[Effect]:
         """Take up what the store remembers; asks again for the calls that were never confirmed."""
+        if self.fire is not None and fire is not None:
+            self.fire.resume(fire)
         for saved in devices:
             device = self._devices[saved.device_id] = Device(saved.device_id)
             device.last_timestamp, device.last_key = saved.last_timestamp, saved.last_key
-            device.product, device.rules = saved.product_id, self.rules.for_product(saved.product_id)
+            device.product, device.heard_ms = saved.product_id, now_ms
+            self._judge_by_product(device)
             device.course = Course(*orjson.loads(saved.course)) if saved.course else None
             device.claim = claims.get(saved.device_id) if claims else None
             if saved.product_id is not None:
@@ -511,7 +644,8 @@ class Backend:
             if not self._stands(alarm):
                 effects += self._after(alarm, alarm.close(now_ms, "the rule does not exist any more"))
                 continue
-            rule = self.rules.by_id[alarm.rule_id]
+            rule = self.rules.find(alarm.rule_id)
+            assert rule is not None, "it stands"
             rule = (old_rules or {}).get((alarm.rule_id, alarm.rule_version), rule)
             self._raised_by[alarm.alarm_id] = rule
             if alarm.job_id:
@@ -530,6 +664,12 @@ def _kind(message: Decoded) -> str:
         case JobEnded():
             return "job_event"
     return message.kind
+
+
+def _alert_said(thing: str, alert: Alert) -> Say:
+    """What the fire prediction publishes of an alert."""
+    payload = orjson.dumps({"deviceId": thing, **document_of(alert)})
+    return Say(thing, f"fire-prediction/alerts/{alert.level.lower()}/{thing}", payload)
 
 
 def _number(value: Any) -> float | None:

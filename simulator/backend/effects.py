@@ -8,6 +8,8 @@ repeat: the same action id, the same job id.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from simulator.backend.fire.outcomes import FireWrite
+
 
 class StoreTelemetry(NamedTuple):
     """Keep one sample. (`device_id`, `stream`, `key`) is what makes it unique."""
@@ -20,6 +22,7 @@ class StoreTelemetry(NamedTuple):
     hub_timestamp: int | None
     ingest_timestamp: int
     metrics: str  # JSON
+    idx: int | None = None  # a fire sensor's running index
 
 
 class StoreReport(NamedTuple):
@@ -217,7 +220,7 @@ class Say(NamedTuple):
 
 Write = (
     StoreTelemetry | StoreReport | DeadLetter | ReplayEnded | KeepWaiting | DropWaiting | SaveNodes | SaveDevice
-    | SaveAlarm | SaveVersion | SaveConfigured | SaveUpload | Record | OpenDispatch | CloseDispatch
+    | SaveAlarm | SaveVersion | SaveConfigured | SaveUpload | Record | OpenDispatch | CloseDispatch | FireWrite
 )  # fmt: skip
 CALLS = (LookUp, SetDesired, CreateJob, OpenUpload, CompleteUpload, AbortUpload, Say)
 Call = LookUp | SetDesired | CreateJob | OpenUpload | CompleteUpload | AbortUpload | Say

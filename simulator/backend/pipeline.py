@@ -65,7 +65,7 @@ class Pipeline:
         self._collect(
             self.core.resume(
                 saved.devices, saved.open_alarms, self.now_ms(), old_rules=old_rules, claims=saved.claims,
-                waiting=saved.waiting, uploads=saved.uploads,
+                waiting=saved.waiting, uploads=saved.uploads, fire=saved.fire,
             )
         )  # fmt: skip
         self.commit()
@@ -107,7 +107,8 @@ class Pipeline:
         """A call ended."""
         now_ms = self.now_ms()
         if isinstance(answer.call, LookUp) and not answer.error:
-            self._collect(self.core.product_answered(answer.call.thing, answer.product, now_ms))
+            found = self.core.product_answered(answer.call.thing, answer.product, now_ms, answer.result or {})
+            self._collect(found)
         else:
             self._collect(self.core.done(answer.call, answer.at_ms, answer.error, now_ms, answer.result))
         self.commit()

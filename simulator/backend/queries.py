@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from simulator.backend import audit
 from simulator.backend.effects import DeadLetter
+from simulator.wire.spec import ProductSpec
 
 EVENTS_PAGE = 1000
 ALARMS_MAX = 10_000
@@ -139,6 +141,11 @@ class Queries:
             (after, reason, reason, replayed, limit),
         )
         return [(row[0], DeadLetter(*row[1:5]), row[5]) for row in rows]
+
+    def audit(self, after: str, limit: int, since_ms: int) -> dict[str, Any]:
+        """A page of what came, as identities (audit.py); UsageError for an `after` that no page gave."""
+        specs = {spec["productId"]: ProductSpec.model_validate(spec["spec"]) for spec in self.current("spec")}
+        return audit.page(self._db, audit.place(after), min(limit, audit.PAGE_MAX), since_ms, specs)
 
     def last_letter(self) -> int:
         """The id of the latest refused message."""

@@ -2,13 +2,16 @@
 
 Rules of rules: keys are exactly those of the contract; a condition is compiled when the rules are loaded,
 so a wrong one is refused before anything starts; `productId: "*"` stands for every device, also one
-whose product is not known.
+whose product is not known. A rule of type `silence` has no condition: it asks whether a device that was heard
+was heard again within `after_s`. Nor has one of type `fire`: the fire prediction says when (backend/fire); where
+nobody wrote one, FIRE_RULE is it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simulator.backend.conditions import Condition, compile_condition
 from simulator.errors import UsageError, did_you_mean
@@ -27,8 +30,9 @@ class Rule(BaseModel):
 
     ruleId: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]  # noqa: N815 (the contract's key)
     productId: Name | Annotated[list[Name], Field(min_length=1, max_length=100)]  # noqa: N815
-    type: Literal["threshold"] = "threshold"
-    condition: str
+    type: Literal["threshold", "silence", "fire"] = "threshold"
+    condition: str = ""
+    after_s: Seconds | None = None
     severity: Literal["info", "low", "medium", "high", "critical"] = "medium"
     autoAction: Name | None = None  # noqa: N815
     thenUpdateTo: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")] | None = None  # noqa: N815
@@ -37,22 +41,48 @@ class Rule(BaseModel):
     clearFor_s: Seconds = 20  # noqa: N815
     updateTimeout_s: Seconds = 90  # noqa: N815
 
-    _compiled: Condition = PrivateAttr()
+    _compiled: Condition | None = PrivateAttr(None)
     _version: int = PrivateAttr(1)
 
     @field_validator("condition")
     @classmethod
     def _condition_compiles(cls, text: str) -> str:
-        compile_condition(text)
+        if text:
+            compile_condition(text)
         return text
 
-    def model_post_init(self, _context: Any) -> None:
-        self._compiled = compile_condition(self.condition)
+    @model_validator(mode="after")
+    def _has_what_its_type_needs(self) -> Self:
+        for key, has, needed_by in (
+            ("condition", bool(self.condition), "threshold"),
+            ("after_s", self.after_s is not None, "silence"),
+        ):
+            if has != (self.type == needed_by):
+                raise ValueError(f"{key}: a rule of type {self.type} {'has none' if has else 'needs one'}")
+        return self
 
-    @property
+    def model_post_init(self, _context: Any) -> None:
+        self._compiled = compile_condition(self.condition) if self.condition else None
+
+    @cached_property
     def compiled(self) -> Condition:
         """The condition, ready to be asked."""
+        assert self._compiled is not None, "a rule of type silence has none"
         return self._compiled
+
+    @property
+    def metric(self) -> str:
+        """What it looks at first; nothing, when it listens for silence."""
+        if self.type == "fire":
+            return "risk"
+        return self._compiled.metrics[0] if self._compiled else ""
+
+    @property
+    def says(self) -> str:
+        """When it raises an alarm, in words."""
+        if self.type == "fire":
+            return "the fire risk is high"
+        return self.condition or f"nothing heard for {self.after_s:g} s"
 
     @property
     def version(self) -> int:
@@ -75,23 +105,54 @@ class Rule(BaseModel):
         return (self.productId,) if isinstance(self.productId, str) else tuple(self.productId)
 
 
+# What every alert of the fire prediction is raised by, unless there is a rule of type `fire` for the product.
+FIRE_RULE = Rule(ruleId="fire-risk", productId=ANY_PRODUCT, type="fire", severity="high", clearFor_s=60)
+
+
 class Rules:
     """All rules, looked up by product."""
 
-    __slots__ = ("_by_product", "by_id")
+    __slots__ = ("_fire", "_silence", "_threshold", "by_id")
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self.by_id = {rule.ruleId: rule for rule in rules}
-        self._by_product: dict[str, tuple[Rule, ...]] = {}
-        for product in {name for rule in rules for name in rule.products}:
-            self._by_product[product] = tuple(
-                rule for rule in rules if product in rule.products or ANY_PRODUCT in rule.products
-            )
+        self._threshold = _by_product([rule for rule in rules if rule.type == "threshold"])
+        self._silence = _by_product([rule for rule in rules if rule.type == "silence"])
+        self._fire = _by_product([rule for rule in rules if rule.type == "fire"])
 
     def for_product(self, product: str | None) -> tuple[Rule, ...]:
-        """The rules of a product; of an unknown one, the rules of every device."""
-        found = self._by_product.get(product or ANY_PRODUCT)
-        return self._by_product.get(ANY_PRODUCT, ()) if found is None else found
+        """The rules that readings of a product are held against; of an unknown one, the rules of every device."""
+        return _of(self._threshold, product)
+
+    @property
+    def any_silence(self) -> bool:
+        """Is anybody missed at all?"""
+        return bool(self._silence)
+
+    def silence_of(self, product: str | None) -> tuple[Rule, ...]:
+        """The rules that miss devices of a product."""
+        return _of(self._silence, product)
+
+    def fire_of(self, product: str | None) -> Rule:
+        """The rule that alerts of fire risk are raised by; one that names the product comes first."""
+        found = _of(self._fire, product)
+        return next((rule for rule in found if product in rule.products), found[0] if found else FIRE_RULE)
+
+    def find(self, rule_id: str) -> Rule | None:
+        """The rule with this id, also the one that nobody wrote."""
+        return self.by_id.get(rule_id) or (FIRE_RULE if rule_id == FIRE_RULE.ruleId else None)
+
+
+def _by_product(rules: Sequence[Rule]) -> dict[str, tuple[Rule, ...]]:
+    return {
+        product: tuple(rule for rule in rules if product in rule.products or ANY_PRODUCT in rule.products)
+        for product in {name for rule in rules for name in rule.products}
+    }
+
+
+def _of(rules: Mapping[str, tuple[Rule, ...]], product: str | None) -> tuple[Rule, ...]:
+    found = rules.get(product or ANY_PRODUCT)
+    return rules.get(ANY_PRODUCT, ()) if found is None else found
 
 
 def load_rules(raw: Sequence[Mapping[str, Any]], products: Sequence[str] = ()) -> Rules:
@@ -129,6 +190,8 @@ def _first_mistake(where: str, error: ValidationError) -> str:
     """One line for the first mistake pydantic found."""
     first = error.errors(include_url=False)[0]
     path = where + "".join(f".{part}" for part in first["loc"][:1])
+    if not first["loc"]:
+        return f"{path}.{first['msg'].removeprefix('Value error, ')}"  # it begins with the key
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         return f"{path}: unknown key '{key}'{did_you_mean(key, list(Rule.model_fields))}"

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import orjson
 
+from simulator.backend import fire_tables
 from simulator.backend.effects import (
     CloseDispatch,
     DeadLetter,
@@ -35,12 +36,15 @@ from simulator.backend.effects import (
     StoreTelemetry,
     Write,
 )
+from simulator.backend.fire.analysis import Restored
+from simulator.backend.fire.outcomes import Forget, SaveFinding, SaveFireAlert, SaveFireState, SaveRisk, SaveWindow
 
 FILE = "backend.sqlite3"
 TELEMETRY_KEPT_MS = 10 * 24 * 3_600_000  # hot storage: 10 days
 TELEMETRY_MAX = 20_000_000
 EVENTS_MAX = 1_000_000
 REPORTS_MAX = 1_000_000
+REPEATS_MAX = 200_000
 ALARMS_MAX = 200_000
 DEAD_LETTERS_MAX = 10_000
 DEAD_BYTES_MAX = 256 * 1024 * 1024
@@ -56,12 +60,15 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS telemetry (
     id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, stream TEXT NOT NULL, key INTEGER NOT NULL, hub_id TEXT,
     device_timestamp INTEGER NOT NULL, hub_timestamp INTEGER, ingest_timestamp INTEGER NOT NULL,
-    metrics TEXT NOT NULL, UNIQUE (key, device_id, stream));
+    metrics TEXT NOT NULL, idx INTEGER, UNIQUE (key, device_id, stream));
 CREATE INDEX IF NOT EXISTS telemetry_latest ON telemetry (device_id, device_timestamp);
 CREATE TABLE IF NOT EXISTS reports (
     id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, kind TEXT NOT NULL, device_timestamp INTEGER NOT NULL,
     ingest_timestamp INTEGER NOT NULL, payload TEXT NOT NULL,
     UNIQUE (device_id, kind, device_timestamp, payload));
+CREATE TABLE IF NOT EXISTS repeats (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, device_id TEXT NOT NULL, kind TEXT NOT NULL, stamp INTEGER NOT NULL,
+    ingest_timestamp INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS devices (
     device_id TEXT PRIMARY KEY, product_id TEXT, last_timestamp INTEGER NOT NULL, last_key INTEGER NOT NULL,
     course TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
@@ -95,8 +102,11 @@ CREATE TABLE IF NOT EXISTS counters (
 
 _TELEMETRY = (
     "INSERT OR IGNORE INTO telemetry (device_id, stream, key, hub_id, device_timestamp, hub_timestamp,"
-    " ingest_timestamp, metrics) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    " ingest_timestamp, metrics, idx) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_SAMPLE_ID = "SELECT id FROM telemetry WHERE key = ? AND device_id = ? AND stream = ?"
+_REPORT_ID = "SELECT id FROM reports WHERE device_id = ? AND kind = ? AND device_timestamp = ? AND payload = ?"
+_REPEAT = "INSERT INTO repeats (device_id, kind, stamp, ingest_timestamp) VALUES (?, ?, ?, ?)"
 _Rare = KeepWaiting | DropWaiting | SaveNodes | SaveVersion | SaveConfigured | ReplayEnded
 _WAITING = "SELECT thing, at_ms, topic, payload FROM waiting ORDER BY id"
 _NO_LATER = " WHERE NOT EXISTS (SELECT 1 FROM hubs WHERE hub_id = ?1 AND at_ms > ?2)"
@@ -113,7 +123,9 @@ _REPORT = (
 
 
 # Columns that an older file lacks.
-_ADDED = {"devices": "course TEXT NOT NULL DEFAULT ''", "dead_letters": "replayed_at_ms INTEGER"}
+_ADDED = {
+    "devices": "course TEXT NOT NULL DEFAULT ''", "dead_letters": "replayed_at_ms INTEGER", "telemetry": "idx INTEGER",
+}  # fmt: skip
 
 
 class Saved(NamedTuple):
@@ -126,6 +138,7 @@ class Saved(NamedTuple):
     claims: dict[str, str]
     waiting: list[KeepWaiting]
     uploads: list[str]
+    fire: Restored
 
 
 class Store:
@@ -139,7 +152,7 @@ class Store:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        self._db.executescript(_SCHEMA)
+        self._db.executescript(_SCHEMA + fire_tables.SCHEMA)
         for table, column in _ADDED.items():
             have = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
             if column.split()[0] not in have:
@@ -152,6 +165,7 @@ class Store:
         self._devices: dict[str, SaveDevice] = {}
         self._alarms: dict[str, SaveAlarm] = {}
         self._uploads: dict[str, SaveUpload] = {}
+        self._fire = fire_tables.FireBatch()
         self._rare: list[_Rare] = []
         self._counters: dict[tuple[str, str], int] = {
             (scope, name): n for scope, name, n in self._db.execute("SELECT scope, name, n FROM counters")
@@ -176,7 +190,8 @@ class Store:
         waiting = [KeepWaiting(*row) for row in self._db.execute(_WAITING)]
         rows = self._db.execute("SELECT document FROM uploads WHERE state NOT IN ('stored', 'failed', 'expired')")
         uploads = [row[0] for row in rows]
-        return Saved(devices, alarms, self._counted("received"), self._counted("dead"), claims, waiting, uploads)
+        received, dead, fire = self._counted("received"), self._counted("dead"), fire_tables.load(self._db)
+        return Saved(devices, alarms, received, dead, claims, waiting, uploads, fire)
 
     def versions(self) -> list[SaveVersion]:
         """All versions of rules and specs that are kept, oldest first."""
@@ -207,6 +222,8 @@ class Store:
                 self._dispatches.append(write)
             case SaveUpload():
                 self._uploads[write.upload_id] = write
+            case SaveFireState() | SaveRisk() | SaveWindow() | SaveFireAlert() | SaveFinding() | Forget():
+                self._fire.add(write)
             case _:
                 self._rare.append(write)
 
@@ -225,6 +242,7 @@ class Store:
                 [(*event[:4], orjson.dumps(event.detail).decode()) for event in self._events],
             )
             db.executemany("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", self._uploads.values())
+            self._fire.write(db)
             for write in self._rare:
                 self._write_rare(write)
             if self._dead:
@@ -242,6 +260,7 @@ class Store:
         self._devices.clear()
         self._alarms.clear()
         self._uploads.clear()
+        self._fire.clear()
 
     def _write_dead(self) -> None:
         """Keep the letters, and as many of the older ones as there is room for."""
@@ -289,8 +308,27 @@ class Store:
         before = self._db.total_changes
         self._db.executemany(sql, rows)
         inserted = self._db.total_changes - before
-        self.duplicates += len(rows) - inserted
         self.stored[kind] += inserted
+        if inserted < len(rows):
+            self.duplicates += len(rows) - inserted
+            self._write_repeats(kind, rows, inserted)
+
+    def _write_repeats(self, kind: str, rows: Sequence[StoreTelemetry | StoreReport], inserted: int) -> None:
+        """Remember which of these rows were there already, or came twice among them."""
+        table = "telemetry" if kind == "telemetry" else "reports"
+        newest = self._db.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()[0]  # noqa: S608
+        seen = set(range(newest - inserted + 1, newest + 1))  # of this batch: each of them is new once
+        for row in rows:
+            if isinstance(row, StoreTelemetry):
+                found = self._db.execute(_SAMPLE_ID, (row.key, row.device_id, row.stream))
+                stamp = row.device_timestamp if row.idx is None else row.idx
+            else:
+                found = self._db.execute(_REPORT_ID, (row.device_id, row.kind, row.device_timestamp, row.payload))
+                stamp = row.device_timestamp
+            if (row_id := found.fetchone()[0]) in seen:
+                seen.remove(row_id)
+            else:
+                self._db.execute(_REPEAT, (row.device_id, kind, stamp, row.ingest_timestamp))
 
     def _write_dispatch(self, dispatch: OpenDispatch | CloseDispatch) -> None:
         if isinstance(dispatch, CloseDispatch):
@@ -322,7 +360,7 @@ class Store:
             " AND (ingest_timestamp < ? OR id <= (SELECT max(id) FROM telemetry) - ?)",
             (PRUNE_ROWS, now_ms - TELEMETRY_KEPT_MS, TELEMETRY_MAX),
         )
-        bounds = {"events": EVENTS_MAX, "reports": REPORTS_MAX}
+        bounds = {"events": EVENTS_MAX, "reports": REPORTS_MAX, "repeats": REPEATS_MAX}
         for table, rows_max in bounds.items():
             row = "seq" if table == "events" else "id"
             sql = f"DELETE FROM {table} WHERE {row} <= (SELECT max({row}) FROM {table}) - ?"  # noqa: S608
@@ -336,6 +374,7 @@ class Store:
             " AND rowid <= (SELECT max(rowid) FROM uploads) - ?",
             (UPLOADS_MAX,),
         )
+        fire_tables.prune(self._db, now_ms)
 
     def close(self) -> None:
         """Close the file."""

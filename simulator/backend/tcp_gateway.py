@@ -24,6 +24,7 @@ from simulator.wire.spec import ProductSpec, SpecError
 BATCH_MAX = 500
 BACKLOG = 4096
 CLOSE_TIMEOUT_S = 2.0
+APART_S = 0.001  # timers of the same moment need not fire in order
 STORED, REFUSED = 0, 1  # the status of an acknowledgement
 
 
@@ -52,7 +53,14 @@ class Speech:
 class Gateway:
     """Listens for devices. `fatal` is called with what must end the process."""
 
-    def __init__(self, pipeline: Pipeline, limits: Tcp, fatal: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        limits: Tcp,
+        fatal: Callable[[BaseException], None],
+        delay_s: Callable[[], float] = float,
+    ) -> None:
+        """`delay_s`: so much later does a device hear that its frames are stored."""
         self.limits = limits
         self.counts: Counter[str] = Counter()  # by what happened, see `count`
         self.connections: set[Connection] = set()
@@ -60,6 +68,7 @@ class Gateway:
         self.speeches: list[Speech] = []
         self._pipeline = pipeline
         self._fatal = fatal
+        self._delay_s = delay_s
         self.loop = asyncio.get_running_loop()
         self._answers: list[tuple[Connection, bytes]] = []
         self._flush_due = False
@@ -137,7 +146,7 @@ class Gateway:
         for connection, frame in answers:
             frames.setdefault(connection, []).append(frame)
         for connection, parts in frames.items():
-            connection.say(b"".join(parts))
+            connection.say_later(b"".join(parts), self._delay_s())
 
 
 class Connection(asyncio.Protocol):
@@ -152,6 +161,7 @@ class Connection(asyncio.Protocol):
         "_gateway",
         "_in_vain",
         "_refilled_at_s",
+        "_said_at_s",
         "_transport",
         "heard_at_s",
         "speech",
@@ -168,6 +178,7 @@ class Connection(asyncio.Protocol):
         self._bytes_left = float(gateway.limits.bytes_per_s)
         self._frames_left = float(gateway.limits.frames_per_s)
         self._refilled_at_s = self.heard_at_s = gateway.loop.time()
+        self._said_at_s = 0.0  # when the last answer goes out
 
     # -- the transport
 
@@ -277,6 +288,16 @@ class Connection(asyncio.Protocol):
         """Write, when there is still somebody."""
         if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    def say_later(self, data: bytes, delay_s: float) -> None:
+        """Write after a while, and behind what waits already."""
+        loop = self._gateway.loop
+        now_s = loop.time()
+        if not delay_s and now_s >= self._said_at_s:
+            self.say(data)
+            return
+        self._said_at_s = max(now_s + delay_s, self._said_at_s + APART_S)
+        loop.call_at(self._said_at_s, self.say, data)
 
     def cut(self, reason: str) -> None:
         """End the connection, and count why."""

@@ -31,6 +31,7 @@ class Body(Protocol):
     version: str
     public_key: bytes
     online: bool
+    powered: bool
     said_ms: int  # when it last said something
     flash: dict[str, Any]
 
@@ -56,8 +57,17 @@ class Body(Protocol):
         """A number in [0, 1) of this device's own, the same in every run with the same seed."""
         ...
 
+    @property
+    def signals(self) -> Mapping[str, Signal]:
+        """What its profile says of each of them."""
+        ...
+
     def reading(self, now_ms: int) -> dict[str, float]:
-        """What all sensors read now."""
+        """What all sensors read now; not a number where one says nothing (wire.payloads)."""
+        ...
+
+    def truth(self, signal: str, now_ms: int) -> float:
+        """What a signal is now, whatever its sensor says."""
         ...
 
     def clock_ms(self, now_ms: int) -> int:
@@ -143,6 +153,10 @@ class Behaviour(Strict):
 
     def over(self, channel: Channel) -> "Behaviour":
         """The same on one of its `channels`."""
+        return self
+
+    def every(self, period_s: float) -> "Behaviour":
+        """The same on a device that measures so often: it tells that often, and looks no more often."""
         return self
 
     def signals(self) -> tuple[str, ...]:

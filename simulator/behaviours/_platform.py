@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from simulator.behaviours import Body
+from simulator.messages import Publish
 
 EVENT = "iotlink/{env}/{hub}/{thing}/event"  # all topics of events begin with it
 
@@ -18,6 +19,11 @@ def document(body: Body, now_ms: int, data: dict[str, Any]) -> bytes:
     """A message of the platform with its times."""
     at_ms = body.clock_ms(now_ms)
     return orjson.dumps({**body.envelope(at_ms), "device_timestamp": at_ms, "data": data})
+
+
+def report(body: Body, now_ms: int, kind: str, topic: str, data: dict[str, Any]) -> Publish:
+    """Such a message, told apart from others of its kind by its time."""
+    return Publish(kind, topic, document(body, now_ms, data), stamp=body.clock_ms(now_ms))
 
 
 def asked(payload: bytes) -> dict[str, Any]:

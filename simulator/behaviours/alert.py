@@ -6,13 +6,14 @@ excursions were told, so a reboot does not tell them again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from simulator.behaviours import Behaviour, Body, Duty, Outputs
-from simulator.behaviours._platform import EVENT, document
-from simulator.messages import Connected, Input, Note, Publish, Told
+from simulator.behaviours._platform import EVENT, report
+from simulator.messages import Connected, Input, Note, Told
 from simulator.schema import Misplaced
 from simulator.signals import Range, Signal
 
@@ -39,6 +40,9 @@ class Alert(Behaviour):
                     ("limits", name), f"must rise from low to high by more than two margins: [{low:g}, {high:g}]"
                 )
         return self
+
+    def every(self, period_s: float) -> "Alert":
+        return self.model_copy(update={"look_every_s": max(self.look_every_s, min(period_s, LOOK_S.high))})
 
     def signals(self) -> tuple[str, ...]:
         return (*self.metrics, *self.limits)
@@ -74,7 +78,7 @@ class AlertDuty(Duty):
         said = body.out_of_range(reading, now_ms)
         watched = {**body.limits, **self.what.limits}
         for name in self.what.metrics or watched:
-            if name in watched:
+            if name in watched and isfinite(reading[name]):
                 said += self._judge(body, name, reading[name], watched[name], now_ms)
         return said
 
@@ -96,5 +100,5 @@ class AlertDuty(Duty):
         alert: dict[str, Any] = {"metric": name, "value": value, "limit": limit, "state": state}
         return [
             Note(f"alert_{state}", {"metric": name, "value": value, "limit": limit}),
-            Publish("alert_report", body.topic(self.what.topic), document(body, now_ms, {"alert": alert})),
+            report(body, now_ms, "alert_report", body.topic(self.what.topic), {"alert": alert}),
         ]

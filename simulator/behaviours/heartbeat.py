@@ -14,6 +14,7 @@ from simulator.messages import Connected, Input, Publish, Told
 from simulator.signals import Range
 
 PERIOD_S = Range(0.1, 86_400)
+SILENT_TIMES = 10  # a device that measures seldom is not silent before it left out so many
 
 
 class Heartbeat(Behaviour):
@@ -25,6 +26,9 @@ class Heartbeat(Behaviour):
     every_s: float = Field(ge=PERIOD_S.low, le=PERIOD_S.high, description="The longest silence of a device.")
     topic: str = Field(f"{EVENT}/pub/heartbeat/json", description="With {env}, {hub} and {thing} filled in.")
     qos: Literal[0, 1] = 0
+
+    def every(self, period_s: float) -> "Heartbeat":
+        return self.model_copy(update={"every_s": min(PERIOD_S.high, max(self.every_s, SILENT_TIMES * period_s))})
 
     def duty(self) -> Duty:
         return HeartbeatDuty(self)

@@ -28,6 +28,7 @@ from simulator.messages import (
     Disconnected,
     Dropped,
     Input,
+    Missed,
     Note,
     Output,
     PowerCycle,
@@ -224,8 +225,10 @@ class HubDuty(Duty):
                     said += self._take(body, child, output)
                 case Note(kind, detail):
                     said.append(Note(kind, detail, child.thing))
+                case Missed():
+                    said.append(output)
                 case PowerCycle(off_ms):
-                    wake_at_ms = now_ms + off_ms
+                    wake_at_ms = NEVER_MS if off_ms is None else now_ms + off_ms
         if wake_at_ms != NEVER_MS and self._pushed.get(index) != wake_at_ms:
             self._pushed[index] = wake_at_ms
             heapq.heappush(self._heap, (wake_at_ms, index))

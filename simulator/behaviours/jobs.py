@@ -7,6 +7,15 @@ It survives what happens to real agents: an expired URL (describes the execution
 broken download (goes on from the byte it has), an answer that never comes (asks again), a network that is
 away (waits for it), a reboot in the middle (`body.flash` says what was installed, the cloud says which job is
 open), a job cancelled under way (drops it). Every retry has a limit.
+
+What is in its way (`Body.obstacle`) is asked for at these points, and ends the job with its reason:
+
+    jobs.accept     told of a job: REJECTED             jobs.verify     all of it is there: FAILED
+    jobs.download   before a download and with each     jobs.install    the image is written: FAILED
+                    piece of it: FAILED                 jobs.boot       back from the reboot: FAILED
+
+The reason HANGS does not end it: the agent stays there and hears no job, until the obstacle or the power is gone.
+Then it begins anew.
 """
 
 import hashlib
@@ -35,9 +44,11 @@ from simulator.wire.artifact import Artifact, Unfit
 _ANSWER_MS = 10_000  # The cloud's answer is asked for again after this …
 _ASK_MAX = 5  # … at most this often.
 _RETRY_MS = 500
+_LOOK_MS = 10_000  # An agent that hangs looks so often whether it still does.
 _PROGRESS_PERCENT = 25
 _PASSING = ("RequestThrottled", "InternalError")  # refusals that say nothing about the job
 _JOB_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+HANGS = "hangs"  # an obstacle that is no reason: the agent goes neither on nor back
 
 
 class Jobs(Behaviour):
@@ -68,7 +79,7 @@ class JobsDuty(Duty):
         self._idle()
 
     def _idle(self) -> None:
-        self.phase = "idle"  # idle, downloading, refreshing, waiting, installing, rebooting, finishing
+        self.phase = "idle"  # idle, downloading, refreshing, waiting, installing, rebooting, finishing; hangs.<point>
         self.execution: dict[str, Any] = {}
         self.artifact: Artifact | None = None
         self.hash: hashlib._Hash | None = None  # only while there is a download: an idle device is small
@@ -99,7 +110,7 @@ class JobsDuty(Duty):
             case Received(topic, payload) if topic.startswith(_topic(body, "")):
                 return self._heard(body, topic[len(_topic(body, "")) :].split("/"), payload, now_ms)
             case Chunk(token, data) if token == self.download and self.phase == "downloading":
-                return self._chunk(body, data)
+                return self._chunk(body, data, now_ms)
             case DownloadEnded(token, status, error) if token == self.download and self.phase == "downloading":
                 return self._ended(body, status, error, now_ms)
         return []
@@ -128,6 +139,8 @@ class JobsDuty(Duty):
         return [Publish("job_get", _topic(body, "$next/get"), b'{"includeJobDocument":true}')]
 
     def _heard(self, body: Body, leaf: list[str], payload: bytes, now_ms: int) -> Outputs:
+        if self.phase.startswith(HANGS):
+            return []
         try:
             document = orjson.loads(payload)
         except orjson.JSONDecodeError:
@@ -172,14 +185,29 @@ class JobsDuty(Duty):
         dropped = self._drop("another job came first") if under_way else []
         return dropped + self._begin(body, execution, now_ms)
 
+    def _stopped(self, body: Body, point: str, now_ms: int) -> Outputs | None:
+        """What it does instead when something is in the way; None when nothing is."""
+        why = body.obstacle(f"jobs.{point}", now_ms)
+        if why is None:
+            return None
+        if why == HANGS:
+            self.phase, self.wake_at_ms = f"{HANGS}.{point}", now_ms + _LOOK_MS
+            return [Note("job_hangs", {"job": self.job_id, "at": point})]
+        if point == "accept":
+            return self._finish(body, "REJECTED", {"reason": _printable(why)}, now_ms)
+        return self._fail(body, why, now_ms)
+
     # Download
 
     def _begin(self, body: Body, execution: dict[str, Any], now_ms: int) -> Outputs:
         self._idle()
         self.execution = dict(execution)
         if body.flash.get("installed_by") == self.job_id:  # We rebooted into it: all that is left is to say so.
-            return self._finish(body, "SUCCEEDED", {"version": body.version}, now_ms)
+            stopped = self._stopped(body, "boot", now_ms)
+            return stopped or self._finish(body, "SUCCEEDED", {"version": body.version}, now_ms)
         said: Outputs = [Note("job_notified", {"job": self.job_id})]
+        if stopped := self._stopped(body, "accept", now_ms):
+            return said + stopped
         try:
             self.artifact = artifact.parse(execution.get("jobDocument"))
         except Unfit as why:
@@ -188,6 +216,8 @@ class JobsDuty(Duty):
             return said + self._finish(
                 body, "SUCCEEDED", {"version": body.version, "note": "already installed"}, now_ms
             )
+        if stopped := self._stopped(body, "download", now_ms):
+            return said + stopped
         self.phase, self.hash = "downloading", hashlib.sha256()
         details = {"step": "downloading", "version": self.artifact.version}
         said.append(self._update(body, "IN_PROGRESS", details))
@@ -199,7 +229,9 @@ class JobsDuty(Duty):
         self.download = self._token()
         return Download(self.download, self.artifact.url, self.received, self.artifact.size)
 
-    def _chunk(self, body: Body, data: bytes) -> Outputs:
+    def _chunk(self, body: Body, data: bytes, now_ms: int) -> Outputs:
+        if stopped := self._stopped(body, "download", now_ms):
+            return stopped
         assert self.artifact
         assert self.hash
         self.hash.update(data)
@@ -253,6 +285,8 @@ class JobsDuty(Duty):
         assert self.artifact
         assert self.hash
         said: Outputs = [Note("downloaded", {"job": self.job_id, "size": self.received})]
+        if stopped := self._stopped(body, "verify", now_ms):
+            return said + stopped
         try:
             artifact.check(self.artifact, body.package, self.received, self.hash.hexdigest(), body.public_key)
         except Unfit as why:
@@ -268,7 +302,9 @@ class JobsDuty(Duty):
     def step(self, body: Body, now_ms: int) -> Outputs:
         phase, self.wake_at_ms = self.phase, NEVER_MS
         if phase == "installing":
-            return self._install(body)
+            return self._install(body, now_ms)
+        if phase.startswith(HANGS):
+            return self._hang_on(body, phase, now_ms)
         if not body.online:
             return []  # `_came_up` goes on from here.
         if phase == "waiting":
@@ -282,7 +318,16 @@ class JobsDuty(Duty):
         self.wake_at_ms = now_ms + _ANSWER_MS
         return [self._describe(body)]  # refreshing or finishing: the answer did not come
 
-    def _install(self, body: Body) -> Outputs:
+    def _hang_on(self, body: Body, phase: str, now_ms: int) -> Outputs:
+        if body.obstacle(f"jobs.{phase.partition('.')[2]}", now_ms) == HANGS:
+            self.wake_at_ms = now_ms + _LOOK_MS
+            return []
+        self._idle()
+        return self._ask_next(body, now_ms) if body.online else []
+
+    def _install(self, body: Body, now_ms: int) -> Outputs:
+        if stopped := self._stopped(body, "install", now_ms):
+            return stopped
         assert self.artifact
         self.phase = "rebooting"
         body.flash |= {"installed_by": self.job_id, "version": self.artifact.version}
@@ -297,8 +342,7 @@ class JobsDuty(Duty):
         return [self._update(body, status, details, token)]
 
     def _fail(self, body: Body, reason: str, now_ms: int) -> Outputs:
-        shown = "".join(c if c.isprintable() else "?" for c in reason[:1024])  # all that status details may hold
-        return self._finish(body, "FAILED", {"reason": shown}, now_ms)
+        return self._finish(body, "FAILED", {"reason": _printable(reason)}, now_ms)
 
     def _finished(self, body: Body, now_ms: int) -> Outputs:
         ending, details, job = self.execution["ending"], self.execution["details"], self.job_id
@@ -341,6 +385,11 @@ class JobsDuty(Duty):
 
 def _topic(body: Body, leaf: str) -> str:
     return f"$aws/things/{body.thing}/jobs/{leaf}"
+
+
+def _printable(reason: str) -> str:
+    """All that status details may hold."""
+    return "".join(c if c.isprintable() else "?" for c in reason[:1024])
 
 
 def _code(document: dict[str, Any]) -> str:

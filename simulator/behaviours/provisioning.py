@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from simulator.behaviours import Behaviour, Body, Duty, Outputs
-from simulator.behaviours._platform import EVENT, document
-from simulator.messages import Connected, Input, Note, Publish
+from simulator.behaviours._platform import EVENT, report
+from simulator.messages import Connected, Input, Note
 
 
 class Provisioning(Behaviour):
@@ -36,8 +36,5 @@ class ProvisioningDuty(Duty):
             return []
         body.flash["provisioned_ms"] = now_ms
         facts = {"thing": body.thing, "product": body.product, "package": body.package, "version": body.version}
-        payload = document(body, now_ms, {"provisioning": facts})
-        return [
-            Note("provisioned", {"version": body.version}),
-            Publish("provisioning_complete", body.topic(self.what.topic), payload),
-        ]
+        told = report(body, now_ms, "provisioning_complete", body.topic(self.what.topic), {"provisioning": facts})
+        return [Note("provisioned", {"version": body.version}), told]

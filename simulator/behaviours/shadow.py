@@ -24,6 +24,7 @@ from simulator.signals import Signal
 
 _STRANGE_MAX = 64
 _ACTION = "action"
+REPORT_EACH = 10  # a device that measures seldom reports its state no more often than every so many times
 
 
 class Shadow(Behaviour):
@@ -46,6 +47,9 @@ class Shadow(Behaviour):
                     ("settings", name), f"'{name}' is {'an action' if name == _ACTION else 'reported'} already"
                 )
         return self
+
+    def every(self, period_s: float) -> "Shadow":
+        return self.model_copy(update={"report_every_s": max(self.report_every_s, REPORT_EACH * period_s)})
 
     def signals(self) -> tuple[str, ...]:
         acting = (name for action in self.actions.values() for name in action.signals())

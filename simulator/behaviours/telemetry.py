@@ -1,7 +1,8 @@
 """Telemetry: read the sensors, encode, publish; every so often, and at once when a value moved far enough.
 
 The period is drawn once for each device from `every_s`; the intended times are a fixed grid from the moment
-the device came up, so a late wake-up does not push later ones back. While the device is offline its messages
+the device came up, so a late wake-up does not push later ones back. Each message knows its own (`due_ms`), and those
+that are over before the device is woken are told as `Missed`, unless its power was off. While the device is offline its messages
 go to the link's bounded queue with their own timestamps. With `on_change` it looks in between, and a metric that
 moved by its threshold since the last message is told at once, with all others; two messages never have the same
 timestamp. A setting may change `telemetry.every_s` while the device lives: the grid then begins anew.
@@ -14,10 +15,10 @@ from pydantic import Field, model_validator
 
 from simulator.behaviours import NEVER_MS, Behaviour, Body, Channel, Duty, Outputs
 from simulator.behaviours._platform import document
-from simulator.messages import Connected, Input, Publish, Told
+from simulator.messages import Booted, Connected, Input, Missed, Publish, Told
 from simulator.schema import Misplaced
 from simulator.signals import Range
-from simulator.wire.payloads import Codec, Encoder, encoder, platform_json
+from simulator.wire.payloads import Codec, Encoder, encoder, platform_json, told
 
 PERIOD_S = Range(0.001, 86_400)
 
@@ -85,6 +86,9 @@ class Telemetry(Behaviour):
             return self.model_copy(update={**found, "topic": "/ingest/fire" if fire else "/ingest/telemetry"})
         return self
 
+    def every(self, period_s: float) -> "Telemetry":
+        return self.model_copy(update={"every_s": period_s})
+
     def signals(self) -> tuple[str, ...]:
         return tuple(self.metrics)
 
@@ -119,6 +123,10 @@ class TelemetryDuty(Duty):
             self.period_ms = max(1.0, 1000 * float(said.value))
             if self.start_ms != NEVER_MS:
                 self._begin(now_ms + int(self.period_ms))
+        elif isinstance(said, Booted) and self.due_ms < now_ms:
+            # What was due while the power was off was never to be said; one is, now.
+            self.index, self.due_ms = self._next(now_ms) - 1, now_ms
+            self.wake_at_ms = min(self.due_ms, self.look_ms)
         return []
 
     def _begin(self, start_ms: int) -> None:
@@ -126,21 +134,28 @@ class TelemetryDuty(Duty):
         self.index = 0
         self.wake_at_ms = min(start_ms, self.look_ms)
 
+    def _next(self, now_ms: int) -> int:
+        """Of the first intended time after now."""
+        index = max(self.index + 1, int((now_ms - self.start_ms) / self.period_ms))
+        while self.start_ms + int(index * self.period_ms) <= now_ms:
+            index += 1
+        return index
+
     def step(self, body: Body, now_ms: int) -> Outputs:
-        due = self.due_ms <= now_ms
-        if due:
-            # The next intended time after now; what was missed in between (switched off) was never measured.
-            index = max(self.index + 1, int((now_ms - self.start_ms) / self.period_ms))
-            while (due_ms := self.start_ms + int(index * self.period_ms)) <= now_ms:
-                index += 1
-            self.index, self.due_ms = index, due_ms
+        due_ms, missed = self.due_ms, 0
+        if due := due_ms <= now_ms:
+            index = self._next(now_ms)
+            missed = index - self.index - 1
+            self.index, self.due_ms = index, self.start_ms + int(index * self.period_ms)
         if self.what.on_change:
             self.look_ms = now_ms + int(1000 * self.what.look_every_s)
         self.wake_at_ms = min(self.due_ms, self.look_ms)
         reading = body.reading(now_ms)
         notes = body.out_of_range(reading, now_ms)
         if due:
-            return [*notes, self._say(body, self.topic, reading, now_ms)]
+            if missed:
+                notes.append(Missed("telemetry", missed))
+            return [*notes, self._say(body, self.topic, reading, now_ms, due_ms)]
         return [*notes, self._say(body, self._event_topic(body), reading, now_ms)] if self._moved(reading) else notes
 
     def _moved(self, reading: dict[str, float]) -> bool:
@@ -152,15 +167,27 @@ class TelemetryDuty(Duty):
     def _event_topic(self, body: Body) -> str:
         return body.topic(self.what.event_topic or self.what.where.replace("/periodic/", "/event/"))
 
-    def _say(self, body: Body, topic: str, reading: dict[str, float], now_ms: int) -> Publish:
+    def _say(
+        self, body: Body, topic: str, reading: dict[str, float], now_ms: int, due_ms: int = 0
+    ) -> Publish:  # fmt: skip
         self.count += 1
         if self.what.on_change:
             self.last = {name: reading[name] for name in self.what.on_change}
         metrics = {name: reading[name] for name in self.what.metrics}
         at_ms, what = body.clock_ms(now_ms), self.what
         if what.codec == "platform_json":
-            payload = document(body, now_ms, {"metrics": metrics})
+            payload = document(body, now_ms, {"metrics": told(metrics)})
         else:
             payload = self.encode(body.thing, self.count, at_ms, metrics)
-        stamp = self.count if what.codec == "fire_record" else at_ms
-        return Publish("telemetry", topic, payload, what.qos, what.retain, what.expiry_s, stamp)
+        return Publish(
+            "telemetry", topic, payload, what.qos, what.retain, what.expiry_s, self._stamp(body, at_ms, payload),
+            due_ms,
+        )  # fmt: skip
+
+    def _stamp(self, body: Body, at_ms: int, payload: bytes) -> int:
+        """What the backend will know the message by; 0: nothing."""
+        if self.what.codec == "fire_record":
+            return self.count
+        if self.what.codec != "frame" or body.spec is None or body.spec.keeps_time:
+            return at_ms
+        return int(body.spec.codec.decode(payload).header.get("device_timestamp", 0))

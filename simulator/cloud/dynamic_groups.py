@@ -96,7 +96,7 @@ class DynamicGroups:
         there = self._registry.find(name)
         if there is not None:
             same = ("queryString", "thingGroupProperties")
-            given_tags = {tag["Key"]: tag.get("Value") for tag in tags}
+            given_tags = {tag["Key"]: tag.get("Value", "") for tag in tags}
             if any(there.get(key) != group[key] for key in same) or self._registry.tags(there["thingGroupArn"]) != (
                 given_tags
             ):
@@ -194,7 +194,11 @@ class DynamicGroups:
                 _LOG.exception("dynamic groups: what changed in the index was not followed")
 
     async def _fill(self, name: str, query: Query) -> None:
-        await self._settle({**self._registry.group(name)["things"], **dict.fromkeys(self._index.matching(query))})
+        group = self._registry.find(name)
+        if group is None:  # without credentials there are other accounts, which the index does not have
+            del self._unbuilt[name], self._queries[name]
+            return
+        await self._settle({**group["things"], **dict.fromkeys(self._index.matching(query))})
         if self._unbuilt.get(name) is query:  # else it changed again meanwhile, or went
             del self._unbuilt[name]
             self._registry.group(name)["status"] = "ACTIVE"

@@ -87,7 +87,7 @@ class Emulator:
         self.iot = iot
         self._s3 = s3
         self._auth = config.auth
-        self._region = config.region
+        self.region = config.region
         self._emissions: set[asyncio.Task[None]] = set()
         self.authority = new_authority()
         self.server = self._certificate()
@@ -152,7 +152,7 @@ class Emulator:
         The signature was checked before, so the key is the caller's.
         """
         key = self._iam._verified_key.get()
-        return not self._auth or not self._iam.enforce(key, f"iot:{operation}", "iot", self._region, resource_arn)
+        return not self._auth or not self._iam.enforce(key, f"iot:{operation}", "iot", self.region, resource_arn)
 
     async def unjudged(
         self, service: str, method: str, path: str, body: bytes, query: dict[str, list[str]]
@@ -170,7 +170,7 @@ class Emulator:
         """Within it MiniStack's tables are those of the sandbox's account and region, as in a request."""
         from ministack.core.responses import request_scope
 
-        scope: contextlib.AbstractContextManager[None] = request_scope(ACCOUNT_ID, self._region)
+        scope: contextlib.AbstractContextManager[None] = request_scope(ACCOUNT_ID, self.region)
         return scope
 
     def role_usable(self, role_arn: str) -> bool:

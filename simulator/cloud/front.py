@@ -2,7 +2,8 @@
 
 Rules: a request is ours by its path and the scope of its signature, because a bucket may be called `packages` too,
 and because the services of AWS IoT share paths. It is authenticated, by MiniStack's own code, before anything about
-it is judged. MiniStack's administration paths (reset, configuration) are closed: they ask for no credentials.
+it is judged. The sandbox is one region: what is signed for AWS IoT in another is refused, as an endpoint of AWS does.
+MiniStack's administration paths (reset, configuration) are closed: they ask for no credentials.
 """
 
 import re
@@ -21,11 +22,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _BODY_BYTES_MAX = 1024 * 1024
-_SCOPE = re.compile(r"Credential=[^,/]*/[^,/]*/[^,/]*/([^,/]+)/aws4_request")
+_SCOPE = re.compile(r"Credential=[^,/]*/[^,/]*/([^,/]*)/([^,/]+)/aws4_request")
 _ADMINISTRATION = ("/_ministack/", "/_localstack/")
 _HEALTH = "/_ministack/health"
 # Scope of a signature → the models that may be meant; the data planes are signed in two ways.
-_SERVICES: dict[str, tuple[str, ...]] = {
+SERVICES: dict[str, tuple[str, ...]] = {
     "": ("iot",),
     "iot": ("iot",),
     "iot-jobs-data": ("iot-jobs-data",),
@@ -60,8 +61,13 @@ class Front:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        for model in map(api, _SERVICES.get(_signing_service(scope), ())):
-            found = model.match(scope["method"], _raw_path(scope))
+        region, service = signed_for(scope)
+        if service in SERVICES and region not in ("", self._emulator.region):
+            text = f"Credential should be scoped to a valid region, not '{region}'."
+            await _send(send, error(403, "InvalidSignatureException", text))
+            return
+        for model in map(api, SERVICES.get(service, ())):
+            found = model.match(scope["method"], raw_path(scope))
             feature = self._features.get(f"{model.service}:{found[0]}") if found else None
             if found and feature:
                 await _send(send, await self._ours(feature, model, *found, scope, receive))
@@ -76,7 +82,7 @@ class Front:
             return error(413, "RequestEntityTooLargeException", f"More than {_BODY_BYTES_MAX} bytes")
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         refusal: Answer | None = self._emulator.refuse(
-            operation, feature.arn(operation, in_path), scope["method"], _raw_path(scope), query, scope["headers"],
+            operation, feature.arn(operation, in_path), scope["method"], raw_path(scope), query, scope["headers"],
             body, str(uuid.uuid4()),
         )  # fmt: skip
         if refusal is not None:
@@ -97,7 +103,8 @@ class Front:
         return result if isinstance(result, tuple) else model.answer(operation, result or {})
 
 
-def _raw_path(scope: Scope) -> str:
+def raw_path(scope: Scope) -> str:
+    """The path as it was sent."""
     return (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1").partition("?")[0]
 
 
@@ -105,14 +112,19 @@ def _headers(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name), "")
 
 
-def _signing_service(scope: Scope) -> str:
+def signing_service(scope: Scope) -> str:
     """The service that a request is signed for, empty when it is not signed."""
+    return signed_for(scope)[1]
+
+
+def signed_for(scope: Scope) -> tuple[str, str]:
+    """The region and the service that a request is signed for, both empty when it is not signed."""
     found = _SCOPE.search(_headers(scope, b"authorization"))
     if found:
-        return found[1]
+        return found[1], found[2]
     credential = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("X-Amz-Credential", [""])[0]
     parts = credential.split("/")
-    return parts[3] if len(parts) == 5 else ""
+    return (parts[2], parts[3]) if len(parts) == 5 else ("", "")
 
 
 def _signed(scope: Scope) -> bool:
@@ -121,15 +133,15 @@ def _signed(scope: Scope) -> bool:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The whole body, or None when it is too long."""
-    body = bytearray()
+    """The whole body, or None when it is too long; heard to its end, for a client does not read while it sends."""
+    body, size = bytearray(), 0
     while True:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > _BODY_BYTES_MAX:
-            return None
+        size += len(message.get("body", b""))
+        if size <= _BODY_BYTES_MAX:
+            body += message.get("body", b"")
         if message["type"] != "http.request" or not message.get("more_body", False):
-            return bytes(body)
+            return bytes(body) if size <= _BODY_BYTES_MAX else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -129,7 +129,7 @@ class GroupRegistry:
     async def create(self, group: Group, tags: list[dict[str, str]]) -> None:
         """Take in a new dynamic group."""
         self._iot._thing_groups[group["thingGroupName"]] = group
-        self._iot._set_created_tags(group["thingGroupArn"], tags)
+        self._iot._set_created_tags(group["thingGroupArn"], [{"Value": "", **tag} for tag in tags])
         async with self._iot.publishing_events():
             self._iot._thing_group_event("CREATED", group)
 
@@ -195,7 +195,7 @@ class GroupRegistry:
             await self.leave(thing, name)
 
     async def _add_by_hand(self, payload: dict[str, Any]) -> Answer:
-        name, thing, refusal = self._iot._membership_names(payload)
+        name, thing, refusal = self._names(payload)
         if refusal is not None or self.find(name) is None or self.groups_of(thing) is None:
             answer: Answer = refusal if refusal is not None else await self._add(payload)
             return answer
@@ -206,13 +206,23 @@ class GroupRegistry:
         return self._nothing()
 
     async def _remove_by_hand(self, payload: dict[str, Any]) -> Answer:
-        name, thing, refusal = self._iot._membership_names(payload)
+        name, thing, refusal = self._names(payload)
         if refusal is None:
             try:
                 await self.remove_by_hand(thing, name)
             except ServiceError as problem:
                 refusal = error(problem.status, problem.code, str(problem))
         return refusal if refusal is not None else self._nothing()
+
+    def _names(self, payload: dict[str, Any]) -> tuple[str, str, Answer | None]:
+        """Group and thing, which may be given by ARN; or why they are refused."""
+        name, thing, refusal = self._iot._membership_names(payload)
+        if refusal is None:
+            own = {"thingGroupArn": self.arn(name), "thingArn": self._iot._thing_arn(thing)}
+            other = next((payload[key] for key in own if payload.get(key) not in (None, "", own[key])), None)
+            if other is not None:
+                refusal = error(404, NotFoundError.code, f"{other} is not of this account and region")
+        return name, thing, refusal
 
     def _nothing(self) -> Answer:
         return 200, {"Content-Type": "application/json"}, b"{}"

@@ -1,14 +1,15 @@
-"""What nobody here implements says so, by its name.
+"""What nobody here implements says so, by its name; and a request that does not fit its model is the caller's mistake.
 
 Rules: MiniStack's three parts of AWS IoT refuse an unknown path or method as an invalid request, each in its own words;
-that becomes NotImplementedException, 501: the one server error that SDKs do not repeat.
+that becomes NotImplementedException, 501: the one server error that SDKs do not repeat. They take most of what they
+are given for what it should be; where they stumble over it, the request is held against botocore's model.
 """
 
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from simulator.cloud.rest_json import Answer, api, unsupported
+from simulator.cloud.rest_json import Answer, BadRequestError, api, error, unsupported
 
 _REFUSALS = (
     "Unsupported IoT path",
@@ -29,10 +30,28 @@ def install(iot: Any) -> None:
 
 def _named(service: str, handle: Callable[..., Awaitable[Answer]]) -> Callable[..., Awaitable[Answer]]:
     async def handled(method: str, path: str, headers: Any, body: bytes, query: Any) -> Answer:
-        answer = await handle(method, path, headers, body, query)
+        try:
+            answer = await handle(method, path, headers, body, query)
+        except Exception:
+            problem = _misfit(service, method, path, headers, body, query)
+            if problem is None:
+                raise
+            return error(400, "InvalidRequestException", problem)
         return unsupported(api(service), method, path) if _is_refusal(answer) else answer
 
     return handled
+
+
+def _misfit(service: str, method: str, path: str, headers: Any, body: bytes, query: Any) -> str | None:
+    """What the model of the operation says against a request; None: nothing."""
+    model = api(service)
+    found = model.match(method, path)
+    try:
+        if found:
+            model.parameters(*found, query, body, {name.lower(): value for name, value in headers.items()})
+    except BadRequestError as problem:
+        return str(problem)
+    return None
 
 
 def _is_refusal(answer: Answer) -> bool:

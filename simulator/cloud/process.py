@@ -17,12 +17,12 @@ import signal
 import socket
 import ssl
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 from simulator.cloud.config import ACCOUNT_ID, CloudConfig, read
+from simulator.cloud.doors import Door, bound
+from simulator.disturbances import listen
 from simulator.errors import BackendUnavailable, FleetsimError
 
 HOST = "127.0.0.1"
@@ -42,17 +42,24 @@ class LoopbackLoop(asyncio.SelectorEventLoop):
     def __init__(self, prepared: dict[int, socket.socket]) -> None:
         super().__init__()
         self._prepared = prepared
+        self.doors: list[Door] = []
 
     async def create_server(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **kwargs: Any
     ) -> asyncio.Server:
-        sock = self._prepared.pop(port, None) if port is not None else None
-        if sock is not None:
-            return await super().create_server(protocol_factory, sock=sock, backlog=_BACKLOG, **kwargs)
         if kwargs.get("ssl") is not None:
             # A client that keeps a connection open without reading would hold up the end for 30 s.
             kwargs.setdefault("ssl_shutdown_timeout", _TLS_CLOSE_S)
-        if host in ("0.0.0.0", "::", "", None) and "sock" not in kwargs:  # noqa: S104 - what we refuse
+        sock = kwargs.pop("sock", None) or (self._prepared.pop(port, None) if port is not None else None)
+        if sock is not None:
+            options = {"backlog": _BACKLOG, **kwargs}
+
+            async def serve(factory: Any, sock: socket.socket) -> asyncio.Server:
+                return await asyncio.SelectorEventLoop.create_server(self, factory, sock=sock, **options)
+
+            self.doors.append(Door(protocol_factory, serve))
+            return await self.doors[-1].open(sock)
+        if host in ("0.0.0.0", "::", "", None):  # noqa: S104 - what we refuse
             host = HOST
         return await super().create_server(protocol_factory, host, port, **kwargs)
 
@@ -114,20 +121,18 @@ def _claim(state_dir: Path) -> IO[str]:
 
 
 def _bind(port: int, key: str) -> socket.socket:
-    # The protocol is named, or asyncio would not set TCP_NODELAY on the connections, and each answer took 40 ms.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock = None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((HOST, port))
+        sock = bound(HOST, port)
         # Two processes may bind one port with SO_REUSEADDR; only one may listen.
         sock.listen(_BACKLOG)
     except OSError as error:
-        sock.close()
+        if sock is not None:
+            sock.close()
         state = "is in use" if error.errno == errno.EADDRINUSE else "cannot be bound"
         raise BackendUnavailable(
             f"port {port} on {HOST} {state} ({error.strerror}); choose another with '{key}' (0: any free one)"
         ) from None
-    sock.setblocking(False)
     return sock
 
 
@@ -140,6 +145,7 @@ async def _serve(config: CloudConfig, https: socket.socket, mqtt_port: int) -> N
 
     from hypercorn.asyncio import serve
 
+    from simulator.cloud.disturbance import Disturbance
     from simulator.cloud.features import features
     from simulator.cloud.front import Front
 
@@ -150,16 +156,19 @@ async def _serve(config: CloudConfig, https: socket.socket, mqtt_port: int) -> N
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    assert isinstance(loop, LoopbackLoop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _watch_stdin(loop, stop.set)
+    disturbance = Disturbance(loop, loop.doors)
+    disturbance.install(emulator.iot)
+    listen(loop, disturbance.take, stop.set)
 
     async def told_to_end() -> None:
         await stop.wait()
         loop.set_exception_handler(lambda _loop, _context: None)  # connections cut by the end are no errors
 
     server_file = _write_certificates(config, emulator.authority.certificate, emulator.server)
-    app: Any = Front(emulator, parts, auth=config.auth)
+    app: Any = disturbance.around(Front(emulator, parts, auth=config.auth))
     serving = loop.create_task(
         serve(app, _hypercorn(config, https, server_file), shutdown_trigger=told_to_end, mode="asgi")
     )
@@ -176,14 +185,25 @@ async def _serve(config: CloudConfig, https: socket.socket, mqtt_port: int) -> N
         await serving
     finally:
         stop.set()
+        for door in loop.doors:
+            door.close()
         await emulator.stop()
         with contextlib.suppress(asyncio.CancelledError):
             await serving
 
 
 def _hypercorn(config: CloudConfig, https: socket.socket, server_file: Path) -> Any:
+    from hypercorn.asyncio.tcp_server import TCPServer
     from hypercorn.config import Config
 
+    closed = TCPServer._close
+
+    async def close(server: Any) -> None:
+        """A client that goes on sending after its answer is no error of ours, but hypercorn takes it for one."""
+        with contextlib.suppress(ssl.SSLError):
+            await closed(server)
+
+    TCPServer._close = close
     settings = Config()
     settings.bind = [f"fd://{https.detach()}"]
     settings.certfile = settings.keyfile = str(server_file)
@@ -235,16 +255,3 @@ def _say_ready(config: CloudConfig, https_port: int, mqtt_port: int) -> None:
     }
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
-
-
-def _watch_stdin(loop: asyncio.AbstractEventLoop, ended: Callable[[], object]) -> None:
-    """Call `ended` at the end of stdin. A thread, because a regular file or /dev/null cannot be polled."""
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):
-            while os.read(0, 4096):
-                pass
-        with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending anyway
-            loop.call_soon_threadsafe(ended)
-
-    threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -126,6 +126,8 @@ class RegistryRules:
 
 def install(iot: Any, thing_type_wait_s: float) -> None:
     """Put the checks before the functions of MiniStack's module `services.iot`."""
+    for pattern in ("_NAME_RE", "_RULE_NAME_RE", "_JOB_ID_RE", "_PROVISIONING_TEMPLATE_NAME_RE"):
+        setattr(iot, pattern, re.compile(getattr(iot, pattern).pattern[:-1] + r"\Z"))  # `$` lets a newline through
     rules = RegistryRules(iot, thing_type_wait_s)
     iot._create_thing, iot._update_thing = rules.create_thing, rules.update_thing
     iot._create_thing_type, iot._delete_thing_type = rules.create_type, rules.delete_type

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 Answer = tuple[int, dict[str, str], bytes]
 _JSON = {"Content-Type": "application/json"}
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class BadRequestError(Exception):
@@ -76,9 +77,14 @@ class Api:
         return None
 
     def parameters(
-        self, operation: str, in_path: Mapping[str, str], query: Mapping[str, list[str]], body: bytes
+        self,
+        operation: str,
+        in_path: Mapping[str, str],
+        query: Mapping[str, list[str]],
+        body: bytes,
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> dict[str, Any]:
-        """The checked parameters of a request; raises BadRequestError."""
+        """The checked parameters of a request, whose headers have lower-case names; raises BadRequestError."""
         shape = self._model.operation_model(operation).input_shape
         try:
             document = json.loads(body) if body.strip() else {}
@@ -95,6 +101,9 @@ class Api:
             elif place == "querystring":
                 if key in query:
                     values[name] = _from_text(query[key][0], member)
+            elif place == "header":
+                if key.lower() in headers:
+                    values[name] = headers[key.lower()]
             elif name == whole:
                 values[name] = document
             elif document.get(key) is not None:

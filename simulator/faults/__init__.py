@@ -31,6 +31,7 @@ from simulator.signals import Signal
 
 Family = Literal["sensor", "device", "network", "protocol", "ota", "sandbox"]
 Notice = Literal["alarm", "silence", "refusal", "job", "version", "nothing"]
+_ON_THE_WIRE = 1 << 40  # where the numbers begin that carry and reach draw
 DETECT_WITHIN_S = 300.0  # the mean time to detect that backends are held to, where a fault knows no better
 
 
@@ -42,6 +43,8 @@ class Subject(NamedTuple):
     channel: str  # mqtt, tcp or rest
     link: str  # kind of link: mqtt, sdk, tcp or rest
     duties: frozenset[str]  # kinds of behaviour
+    told: frozenset[str] = frozenset()  # signals that it tells the backend of
+    codec: str = ""  # of its telemetry
 
 
 class Expected(NamedTuple):
@@ -66,7 +69,7 @@ class Disguise(NamedTuple):
 class Active:
     """One fault on one device."""
 
-    __slots__ = ("drawn", "kind", "over", "since_ms", "until_ms", "wake_at_ms", "what")
+    __slots__ = ("drawn", "drawn_elsewhere", "kind", "over", "since_ms", "until_ms", "wake_at_ms", "what")
 
     network: ClassVar[bool] = False  # True: it overrides `carry` or `reach`
 
@@ -77,7 +80,7 @@ class Active:
         self.since_ms = now_ms
         self.until_ms = NEVER_MS if what.for_s is None else now_ms + int(what.for_s * 1000)
         self.wake_at_ms = NEVER_MS
-        self.drawn = 0
+        self.drawn, self.drawn_elsewhere = 0, _ON_THE_WIRE
 
     # What a member may use
 
@@ -94,6 +97,13 @@ class Active:
     def chance(self, body: Body) -> bool:
         """Is this one hit?"""
         return self.what.probability >= 1 or self.draw(body, "chance") < self.what.probability
+
+    def swap_draws(self) -> None:
+        """Draw from another row of numbers: `carry` and `reach` have one of their own.
+
+        When they are asked is the network's business and never the same twice; what a device says must be.
+        """
+        self.drawn, self.drawn_elsewhere = self.drawn_elsewhere, self.drawn
 
     # What a member may override
 
@@ -118,7 +128,11 @@ class Active:
         return [said]
 
     def carry(self, body: Body, piece: Piece, up: bool, now_ms: int) -> list[Piece]:
-        """What becomes of bytes on the connection, to the backend (`up`) or from it. None overtakes another."""
+        """What becomes of bytes on the connection, to the backend (`up`) or from it. None overtakes another.
+
+        A piece without bytes is the connection's end: it is held up or lost like them, and stays empty. It and `reach`
+        leave nothing behind that the rest of the fault looks at: a device says the same again without them (replay).
+        """
         return [piece]
 
     def reach(self, body: Body, now_ms: int) -> str | None:
@@ -128,6 +142,9 @@ class Active:
     def disguise(self) -> Disguise | None:
         """Whom the device connects as."""
         return None
+
+    def not_disguised(self, why: str) -> None:
+        """The broker has no use for the disguise."""
 
     def obstacle(self, body: Body, point: str, now_ms: int) -> str | None:
         """Why a duty cannot go on at a point of its way, such as jobs.accept, jobs.space, jobs.install."""

@@ -5,7 +5,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from simulator.behaviours import Body
-from simulator.faults import Active, Expected, Family, Fault, Subject, no_signal
+from simulator.faults import Active, Expected, Family, Fault, Subject
+from simulator.faults._expecting import judged, untold, usually
+from simulator.faults._sensor import Wrong
 
 
 class Bias(Fault):
@@ -19,18 +21,19 @@ class Bias(Fault):
     by: float = Field(description="How much it adds, in the signal's unit.")
 
     def unfit(self, subject: Subject) -> str | None:
-        return no_signal(self.signal, subject)
+        return untold(self.signal, subject)
 
     def expects(self, subject: Subject) -> Expected:
-        return Expected(self.signal, f"{self.signal} reads {self.by:+g} beside the truth")
+        reads = usually(subject.signals)[self.signal] + self.by
+        return judged(subject, self.signal, reads, f"{self.signal} reads {self.by:+g} beside the truth", self.ramp_s)
 
     def start(self, body: Body, now_ms: int) -> Active:
-        return Biased(self, now_ms)
+        return Biased(self, now_ms, self.signal)
 
 
-class Biased(Active):
+class Biased(Wrong):
     __slots__ = ()
     what: Bias
 
-    def reading(self, body: Body, values: dict[str, float], now_ms: int) -> None:
-        values[self.what.signal] += self.what.by * self.strength(now_ms)
+    def wrong(self, body: Body, true: float, now_ms: int) -> float:
+        return true + self.what.by

@@ -52,6 +52,7 @@ class Endpoint(NamedTuple):
     # MQTT over WebSocket: called for every attempt, since a signature in it expires. The connection goes to
     # `host` and `port`, with or without TLS as `tls` says; host, path and query of the URL are what is asked for.
     websocket: Callable[[], str] | None = None
+    source: str | None = None  # the local address to connect from; None: any
 
 
 class Sink(Protocol):
@@ -78,7 +79,10 @@ class Network(Protocol):
     """What is between a device and the backend, where there is something wrong with it."""
 
     def carry(self, data: bytes, up: bool) -> list[Piece]:
-        """What becomes of bytes on the connection; nothing: they get lost, and the connection does not notice."""
+        """What becomes of bytes on the connection; nothing: they get lost, and the connection does not notice.
+
+        No bytes at all stand for its end (FIN or RST), which may be held up or get lost, too.
+        """
 
     def reach(self) -> str | None:
         """Why a connection cannot be made now; None when it can."""
@@ -86,6 +90,10 @@ class Network(Protocol):
 
 class Link(Protocol):
     """One device's connection."""
+
+    @property
+    def waiting(self) -> int:
+        """How many messages were taken and are not on their way yet."""
 
     def open(self) -> None:
         """Start to connect, and keep the connection up until `close`."""

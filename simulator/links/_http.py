@@ -3,13 +3,19 @@
 Rules: at most `connections_max` connections; one task for each that is at work and one timer for all links
 that wait; links that have something to send take turns. A POST is tried once here: what an answer means, and
 whether to try again, is the link's business.
+
+Over a bad network a POST is a task of its own, beside those connections, so that nobody waits for a device that is
+held up. The connection is not the device's own: the network carries bodies up and answers down, and is asked for a
+connection when the link had no answer for as long as one is kept.
 """
 
 import asyncio
 import ssl
 import time
 from collections import deque
+from collections.abc import AsyncIterator
 from heapq import heappop, heappush
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -19,9 +25,10 @@ from yarl import URL
 
 from simulator.links import Network, TlsFiles
 from simulator.links._tls import TlsFileError, tls_context
-from simulator.messages import Publish
+from simulator.messages import Piece, Publish
 
 ANSWER_MAX = 64 * 1024
+BYTES_MAX = 1024 * 1024  # aiohttp wants what is larger as a file
 URLS_CACHED = 256
 KEEP_ALIVE_S = 30.0
 
@@ -66,6 +73,7 @@ class Poster(Protocol):
     listed: bool  # among the ready ones
     network: Network | None  # that its requests go through
     pool: "Pool | None"  # while it may send
+    kept_until_s: float  # when the connection would end that its last answer came on
 
     def look(self) -> None:
         """See what may begin, and tell the pool."""
@@ -88,6 +96,7 @@ class Pool:
         self._links: set[Poster] = set()
         self._ready: deque[Poster] = deque()  # links that may begin a request now, each once
         self._workers: set[asyncio.Task[None]] = set()
+        self._detours: set[asyncio.Task[None]] = set()  # requests that go through a bad network
         self._cut: set[asyncio.Task[None]] = set()  # workers that were cancelled by us
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
@@ -160,18 +169,28 @@ class Pool:
             request = link.take()
             if request is None:
                 continue
-            request.task = task
-            link.look()
-            try:
-                answer = await (self._through(link.network, request) if link.network else self._post(request))
-            except asyncio.CancelledError:
-                if task not in self._cut:  # not our own doing: the loop is ending
-                    self._forget()
-                    if self._session is not None:
-                        await self._session.close()
-                raise
-            request.task = None
-            link.answered(request, answer)
+            if link.network is None:
+                request.task = task
+                link.look()
+                await self._carry(link, request)
+            else:
+                request.task = self._loop.create_task(self._carry(link, request))
+                self._detours.add(request.task)
+                request.task.add_done_callback(self._worked)
+                link.look()
+
+    async def _carry(self, link: Poster, request: Request) -> None:
+        """Carry a request to its end."""
+        try:
+            answer = await (self._through(link, link.network, request) if link.network else self._post(request))
+        except asyncio.CancelledError:
+            if asyncio.current_task() not in self._cut:  # not our own doing: the loop is ending
+                self._forget()
+                if self._session is not None:
+                    await self._session.close()
+            raise
+        request.task = None
+        link.answered(request, answer)
 
     def cut(self, request: Request) -> None:
         """End the connection that carries a request."""
@@ -182,6 +201,7 @@ class Pool:
 
     def _worked(self, worker: asyncio.Task[None]) -> None:
         self._workers.discard(worker)
+        self._detours.discard(worker)
         cut = worker in self._cut
         self._cut.discard(worker)
         if worker.cancelled():
@@ -196,31 +216,35 @@ class Pool:
                 link.listed = False
                 link.look()
 
-    async def _through(self, network: Network, request: Request) -> Answer:
-        """One try over a bad network. The connection is not the device's own, so it carries bodies and answers."""
-        if why := network.reach():
+    async def _through(self, link: Poster, network: Network, request: Request) -> Answer:
+        """One try over a bad network."""
+        loop = self._loop
+        if loop.time() >= link.kept_until_s and (why := network.reach()):
             return Answer(0, "", why)
-        whole = request.body
-        pieces = network.carry(whole, True)
-        if pieces:
-            await asyncio.sleep(sum(piece.after_ms for piece in pieces) / 1000)
-            request.body = b"".join(piece.data for piece in pieces)
-            answer = await self._post(request)
-            request.body = whole
-            back = network.carry(str(answer.status).encode(), False)
-            if back:
-                await asyncio.sleep(sum(piece.after_ms for piece in back) / 1000)
+        try:
+            async with asyncio.timeout(self._at.ack_timeout_s):
+                pieces = await _arrived(network.carry(request.body, True), loop)
+                answer = await self._post(request, pieces)
+                if answer.status:
+                    await _arrived(network.carry(str(answer.status).encode(), False), loop)
                 return answer
-        await asyncio.sleep(self._at.ack_timeout_s)
-        return Answer(0, "", f"{self._at.url}: no answer within {self._at.ack_timeout_s:g} s")
+        except TimeoutError:
+            return Answer(0, "", f"no answer from {self._at.url} within {self._at.ack_timeout_s:g} s")
 
-    async def _post(self, request: Request) -> Answer:
-        """One try."""
+    async def _post(self, request: Request, pieces: list[Piece] | None = None) -> Answer:
+        """One try; `pieces` is what a bad network makes of the body."""
         try:
             session = self._session or self._connect()
             request.sent_at_s = request.sent_at_s or time.monotonic()
             url, headers = self._url(request.path), request.headers
-            async with session.post(url, data=request.body, headers=headers, allow_redirects=False) as answer:
+            data = request.body if pieces is None else b"".join(piece.data for piece in pieces)
+            body: bytes | BytesIO | AsyncIterator[bytes] = data
+            if pieces is not None and pieces[-1].after_ms:
+                headers = {**headers, "Content-Length": str(len(data))}
+                body = _trickle(pieces, self._loop)
+            elif len(data) > BYTES_MAX:
+                body = BytesIO(data)
+            async with session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.content.read(ANSWER_MAX)  # what is left is cut off
                 return Answer(answer.status, answer.headers.get("Retry-After", ""))
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -235,7 +259,7 @@ class Pool:
         headers = {"User-Agent": "fleetsim"}
         if at.token is not None:
             headers["Authorization"] = f"Bearer {at.token}"
-        connector = aiohttp.TCPConnector(limit=at.connections_max, ssl=context, keepalive_timeout=KEEP_ALIVE_S)
+        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers=headers,
@@ -252,6 +276,25 @@ class Pool:
                 self._urls.clear()
             url = self._urls[path] = URL(self._at.url.rstrip("/") + "/" + path.lstrip("/"))
         return url
+
+
+async def _arrived(pieces: list[Piece], loop: asyncio.AbstractEventLoop) -> list[Piece]:
+    """Wait for the first of them, for ever if there is none; what is left to wait for."""
+    if not pieces:
+        await loop.create_future()
+    first_ms = pieces[0].after_ms
+    if first_ms:
+        await asyncio.sleep(first_ms / 1000)
+    return [Piece(data, max(0, after_ms - first_ms)) for data, after_ms in pieces]
+
+
+async def _trickle(pieces: list[Piece], loop: asyncio.AbstractEventLoop) -> AsyncIterator[bytes]:
+    """A body that is written as its pieces come."""
+    began_s = loop.time()
+    for data, after_ms in pieces:
+        if (wait_s := began_s + after_ms / 1000 - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
+        yield data
 
 
 _pools: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Far, Pool]]" = WeakKeyDictionary()

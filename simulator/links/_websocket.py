@@ -81,6 +81,12 @@ class Carrier(asyncio.Transport, asyncio.Protocol):
     def abort(self) -> None:
         self._below.abort()
 
+    def pause_reading(self) -> None:
+        self._below.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._below.resume_reading()
+
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._above = protocol  # type: ignore[assignment]  # it is one that hears bytes
 

@@ -87,6 +87,10 @@ class Mqtt(Connecting):
 
     # --- the Link ---
 
+    @property
+    def waiting(self) -> int:
+        return self._session.waiting
+
     def send(self, message: Publish) -> bool:
         taken = self._session.publish(message, monotonic())
         if not self._due:

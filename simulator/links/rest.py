@@ -5,13 +5,14 @@ message's topic is the path it is POSTed to, its payload one JSON document; a ba
 of one device and one path, in order. What CSV cannot hold goes as a JSON batch.
 
 Nothing is sent twice with two names: the idempotency key of a request is made of seed, device, counter and
-body, and stays the same however often it is tried. 429, 5xx and connections that fail are tried again, later
+body, and stays the same however often it is tried. 408, 429, 5xx and connections that fail are tried again, later
 each time by a seeded jitter and not before Retry-After; the device's other messages wait meanwhile. After
 `retries_max`, and at once for any other answer that is no 2xx, the messages are refused (`acknowledged` with a
 reason code ≥ 0x80).
 
 There is no connection that could be up: a device is connected from `open` on, disconnected once the endpoint
-cannot be reached, and connected again by the next answer, whatever it says.
+cannot be reached, and connected again by the next answer, whatever it says. Where a bad network lets no connection
+through, `open` looks again after a while, later each time.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from typing import Literal, NamedTuple
 import orjson
 
 from simulator.links import Network, Sink
-from simulator.links._http import Answer, Far, Pool, Request, pool_of
+from simulator.links._http import KEEP_ALIVE_S, Answer, Far, Pool, Request, pool_of
 from simulator.messages import Publish
 from simulator.seeds import fraction
 from simulator.wire import csv_batch
@@ -73,8 +74,8 @@ class Rest:
     """One device's way to POST."""
 
     __slots__ = (
-        "_again", "_at", "_close_at_s", "_count", "_free_at_s", "_loop", "_open", "_queue", "_ripe_at_s",
-        "_sink", "_up", "_wake_at_s", "_wanted", "listed", "network", "pool",
+        "_again", "_at", "_close_at_s", "_count", "_free_at_s", "_knock", "_knocks", "_loop", "_open", "_queue",
+        "_ripe_at_s", "_sink", "_up", "_wake_at_s", "_wanted", "kept_until_s", "listed", "network", "pool",
     )  # fmt: skip
 
     def __init__(self, endpoint: RestEndpoint, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
@@ -95,8 +96,15 @@ class Rest:
         self._up = False
         self.listed = False  # among the pool's ready ones
         self.network: Network | None = None
+        self.kept_until_s = 0.0  # when the connection would end that our last answer came on
+        self._knock: asyncio.TimerHandle | None = None  # looks again whether we are connected
+        self._knocks = 0
 
     # --- the Link ---
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue) + sum(len(request.messages) for request in self._again)
 
     def open(self) -> None:
         if self._wanted:
@@ -108,7 +116,8 @@ class Rest:
             far = Far(at.url, at.token, at.ca_file, at.connections_max, at.connect_timeout_s, at.ack_timeout_s)
             self.pool = pool_of(far, self._loop)
             self.pool.join(self)
-        self._loop.call_soon(self._rise)
+        self._knocks = 0
+        self._loop.call_soon(self._arrive)
         self.look()
 
     def send(self, message: Publish) -> bool:
@@ -127,6 +136,7 @@ class Rest:
         """Send what is queued, without waiting for more and trying each once, and stay closed."""
         if self._wanted:
             self._wanted = False
+            self._stand_still()
             self._close_at_s = self._loop.time() + CLOSE_TIMEOUT_S
             self._loop.call_soon(self._fall, "closed")
             if self._free_at_s > self._loop.time():
@@ -138,6 +148,7 @@ class Rest:
         if self._wanted:
             self._loop.call_soon(self._fall, "severed")
         self._wanted = False
+        self._stand_still()
         self._stop()
 
     def shape(self, network: Network) -> None:
@@ -183,12 +194,13 @@ class Rest:
         if request not in self._open:
             return  # severed meanwhile: it will be sent again, under the same key
         self._open.remove(request)
+        self.kept_until_s = self._loop.time() + KEEP_ALIVE_S if answer.status else 0.0
         try:
             if answer.status and self._wanted:
                 self._rise()
             if 200 <= answer.status < 300:
                 self._tell(request, 0)
-            elif answer.status in (0, 429) or answer.status >= 500:
+            elif answer.status in (0, 408, 429) or answer.status >= 500:
                 self._failed(request, answer)
             else:
                 self._tell(request, _REASONS.get(answer.status, REFUSED))
@@ -262,6 +274,7 @@ class Rest:
 
     def _stop(self) -> None:
         """Send nothing any more; what was not acknowledged is kept for the next `open`."""
+        self.kept_until_s = 0.0
         pool, self.pool, self.listed = self.pool, None, False
         self._close_at_s = self._wake_at_s = inf
         carried, self._open = self._open, []
@@ -271,6 +284,24 @@ class Rest:
                 pool.cut(request)
         if pool is not None:
             pool.leave(self)
+
+    def _arrive(self) -> None:
+        """Connected, if the network lets us."""
+        self._stand_still()
+        why = self.network.reach() if self.network and self._wanted and not self._up else None
+        if why is None:
+            self._rise()
+            return
+        if not self._knocks:
+            self._sink.disconnected(why)
+        delay_s = min(self._at.backoff_max_s, self._at.backoff_first_s * 2.0 ** min(self._knocks, 32))
+        self._knocks += 1
+        self._knock = self._loop.call_later(delay_s, self._arrive)
+
+    def _stand_still(self) -> None:
+        if self._knock is not None:
+            self._knock.cancel()
+            self._knock = None
 
     def _rise(self) -> None:
         if not self._up:

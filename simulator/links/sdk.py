@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from simulator.errors import UsageError
 from simulator.links import Endpoint, Network, Sink, TlsFiles
 from simulator.messages import Publish
+from simulator.seeds import fraction
 from simulator.wire.mqtt import describe
 from simulator.wire.mqtt.fields import topic_name
 from simulator.wire.mqtt.reasons import FAILED
@@ -34,6 +35,7 @@ class Sdk:
     """One device's MQTT connection over awscrt."""
 
     __slots__ = (
+        "_attempts",
         "_client",
         "_down_reason",
         "_endpoint",
@@ -58,6 +60,7 @@ class Sdk:
         self._sink = sink
         self._loop = loop
         self._network: Network | None = None
+        self._attempts = 0  # that the network did not let through
         self._client: mqtt5.Client | None = None
         self._queue: deque[tuple[int, Publish, float]] = deque()  # when first written, 0 for never
         self._in_flight: dict[int, tuple[Publish, float]] = {}  # by sequence number
@@ -70,9 +73,14 @@ class Sdk:
 
     # --- the Link ---
 
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
     def open(self) -> None:
         if not self._wanted:
             self._wanted = True
+            self._attempts = 0
             if not self._down_reason:  # awscrt would let a start undo a stop that is still under way
                 self._start()
 
@@ -102,7 +110,7 @@ class Sdk:
         self._stop(SEVERED, None)
 
     def shape(self, network: Network) -> None:
-        """awscrt has the socket to itself, so only `reach` is asked, before it connects."""
+        """awscrt has the socket to itself, so only `reach` is asked, before it is told to connect."""
         self._network = network
 
     def raw(self, data: bytes) -> None:
@@ -173,7 +181,11 @@ class Sdk:
         self._retry = None
         if self._network is not None and (why := self._network.reach()):
             self._loop.call_soon(self._sink.disconnected, why)
-            self._retry = self._loop.call_later(self._endpoint.backoff_first_s, self._start)
+            at = self._endpoint
+            delay_s = min(at.backoff_max_s, at.backoff_first_s * 2.0 ** min(self._attempts, 32))
+            delay_s *= 0.5 + 0.5 * fraction(at.jitter_key, "backoff", at.client_id, self._attempts)
+            self._attempts += 1
+            self._retry = self._loop.call_later(delay_s, self._start)
             return
         try:
             if self._client is None:

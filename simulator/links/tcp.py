@@ -42,6 +42,7 @@ class TcpEndpoint(NamedTuple):
     backoff_first_s: float = 0.25
     backoff_max_s: float = 30.0
     jitter_key: int = 0  # seeds the jitter of the backoff, so that a run can be repeated
+    source: str | None = None  # the local address to connect from; None: any
 
 
 class Waiting:
@@ -97,6 +98,10 @@ class Tcp(Connecting):
         self._asked_s: float | None = None  # when a heartbeat was sent that has not come back
 
     # --- the Link ---
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
 
     def send(self, message: Publish) -> bool:
         if len(self._queue) >= self._endpoint.queue_max:

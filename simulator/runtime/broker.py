@@ -6,7 +6,7 @@ other broker by user name and password, or not at all.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 from simulator import seeds
 from simulator.device import Device
 from simulator.errors import UsageError
+from simulator.faults import Disguise
 from simulator.links import Endpoint, TlsFiles
 from simulator.links.rest import RestEndpoint
 from simulator.links.tcp import TcpEndpoint
 from simulator.messages import Publish
-from simulator.ops import certificates, signing
+from simulator.ops import certificates, forged, signing
 from simulator.profiles import LinkSettings, Profile, Will
 from simulator.targets import Addresses, Target
 
@@ -59,13 +60,13 @@ def _secret(target: Target, variable: str) -> str:
 class Broker:
     """The broker of a target."""
 
-    def __init__(self, addresses: Addresses, identities: Path, seed: int) -> None:
-        """`identities` is the folder of the devices' certificates."""
-        self._addresses, self._identities, self._seed = addresses, identities, seed
+    def __init__(self, addresses: Addresses, identities: Path, seed: int, sources: Sequence[str] = ()) -> None:
+        """`identities` is the folder of the devices' certificates; `sources` are local addresses to connect from."""
+        self._addresses, self._identities, self._seed, self._sources = addresses, identities, seed, sources
 
     def endpoint(self, device: Device, settings: LinkSettings) -> Endpoint:
-        """Where a device connects, and as whom."""
-        at = self._addresses
+        """Where a device connects, and as whom: as itself, or as its faults say."""
+        at, disguise = self._addresses, device.disguise()
         host, port, url = at.mqtt_host, at.mqtt_port, None
         transport = settings.transport or at.transport
         tls: TlsFiles | None = None
@@ -76,18 +77,30 @@ class Broker:
         elif transport == "tls":
             tls = TlsFiles(self._authorities)
             if at.has_account:
-                tls = TlsFiles(self._authorities, *certificates.identity(self._identities, device.thing))
+                tls = TlsFiles(self._authorities, *self._identity(device.thing, disguise))
+        if disguise and disguise.certificate and not (tls and tls.cert_file):
+            device.not_disguised("this broker asks for no certificate")
         username = settings.username or at.username
         return Endpoint(
-            host, port, device.thing, tls,
+            host, port, (disguise and disguise.client_id) or device.thing, tls,
             mqtt_version=settings.mqtt_version, keep_alive_s=settings.keep_alive_s,
             clean_start=settings.clean_start, session_expiry_s=settings.session_expiry_s,
             in_flight_max=settings.in_flight_max, queue_max=settings.queue_max,
             jitter_key=seeds.key(self._seed, "backoff", device.thing),
             will=None if settings.will is None else _will(settings.will, device),
             username=username and device.topic(username), password=at.password if username else None,
-            subscribe_qos=settings.subscribe_qos, websocket=url,
+            subscribe_qos=settings.subscribe_qos, websocket=url, source=self._source(device),
         )  # fmt: skip
+
+    def _identity(self, thing: str, disguise: Disguise | None) -> certificates.Identity:
+        """Its own certificate, or the one that a fault gives it: another device's goes with that one's client id."""
+        own = certificates.identity(self._identities, thing)
+        if disguise is None:
+            return own
+        if disguise.certificate:
+            return forged.identity(self._identities, disguise.certificate)
+        other = certificates.identity(self._identities, disguise.client_id or thing)
+        return other if other.cert_file.exists() else own
 
     def tcp(self, device: Device, profile: Profile) -> TcpEndpoint:
         """Where a device sends its frames."""
@@ -98,8 +111,14 @@ class Broker:
         return TcpEndpoint(
             at.tcp_host, at.tcp_port, device.thing, profile.payload, heartbeat_s=settings.heartbeat_s,
             ack_timeout_s=settings.ack_timeout_s, in_flight_max=settings.in_flight_max, queue_max=settings.queue_max,
-            jitter_key=seeds.key(self._seed, "backoff", device.thing),
+            jitter_key=seeds.key(self._seed, "backoff", device.thing), source=self._source(device),
         )  # fmt: skip
+
+    def _source(self, device: Device) -> str | None:
+        """Where it connects from: always the same, whoever runs it."""
+        if not self._sources:
+            return None
+        return self._sources[int(len(self._sources) * seeds.fraction(0, "source", device.thing))]
 
     def rest(self, device: Device, profile: Profile) -> RestEndpoint:
         """Where a device posts. All but the name is the same for all, so they share connections."""

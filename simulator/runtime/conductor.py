@@ -7,25 +7,28 @@ first, so that what is in flight arrives before anything is counted.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
+from typing import Protocol
 
 from simulator.checks import STORED_KINDS, Check, Facts
-from simulator.errors import BackendUnavailable
+from simulator.errors import BackendUnavailable, FleetsimError
+from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.report.facts import Rate
-from simulator.runtime.engine import Engine
 from simulator.runtime.live import Alarm, Job, Snapshot
 from simulator.runtime.operator import Operator
+from simulator.runtime.strain import Sample
 from simulator.runtime.timeline import Order, Timeline
 from simulator.runtime.watch import Watch
 from simulator.scenarios import Scenario
-from simulator.steps import Clear, Entry, Inject
+from simulator.steps import Clear, Disturb, Entry, Inject, Relieve
 
 LOOK_S = 0.25
 QUIET_MAX_S = 15.0
+STILL_LOOKS = 12  # nothing new in the store for so many looks: what is missing does not come any more
 RATES_MAX = 86_400
 
 
@@ -38,13 +41,43 @@ class Record:
     rates: list[Rate] = field(default_factory=list)
     series: dict[tuple[str, str], list[tuple[int, float]]] = field(default_factory=dict)
     faults: list[tuple[int, Inject, str]] = field(default_factory=list)
+    strain: dict[str, list[Sample]] = field(default_factory=dict)  # by worker: how well its engine kept pace
+    slow: str = ""  # why the generator was the bottleneck, if that is known already
+
+
+class Driver(Protocol):
+    """What runs the devices: one engine, or many."""
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def failure(self) -> FleetsimError | None: ...
+
+    def now_ms(self) -> int: ...
+
+    def start(self, index: int, after_s: float = 0.0) -> None: ...
+
+    def stop(self, index: int, after_s: float = 0.0) -> None: ...
+
+    def inject(self, index: int, fault: Fault) -> None: ...
+
+    def clear(self, index: int, kind: str | None) -> None: ...
+
+    def reading(self, index: int, now_ms: int) -> Mapping[str, float]: ...
+
+    def silence(self) -> None: ...
+
+    def settled(self) -> bool: ...
 
 
 class Conductor:
     """Plays one scenario once."""
 
     def __init__(
-        self, scenario: Scenario, seed: int, fleet: Fleet, engine: Engine, watch: Watch, record: Record,
+        self, scenario: Scenario, seed: int, fleet: Fleet, engine: Driver, watch: Watch, record: Record,
         alive: Callable[[], None], show: Callable[[Snapshot], None], operator: Operator | None = None,
     ) -> None:  # fmt: skip
         """`alive` raises when the backend is gone; `show` gets a picture of the run a few times a second.
@@ -54,6 +87,8 @@ class Conductor:
         self.scenario, self.seed, self.fleet, self.engine = scenario, seed, fleet, engine
         self.watch, self.record = watch, record
         self._alive, self._show, self._operator = alive, show, operator
+        self._subjects = {name: profile.subject for name, profile in fleet.profiles.items()}
+        self._carried_by = fleet.carriers()
         self._started: set[str] = set()
         self._member_of = dict(scenario.groups())
         self._jobs: dict[str, Job] = {}
@@ -79,6 +114,8 @@ class Conductor:
                     task.result()
             looking.cancel()  # From here on one asks the backend: two would write down each of its events twice.
             await asyncio.wait((looking,))
+            if self._operator:
+                await self._operator.settle()  # what is on its way can only arrive where somebody is
             await self._fall_silent()
             self._check()
         finally:
@@ -94,7 +131,12 @@ class Conductor:
     def facts(self) -> Facts:
         """What can be known now, for checks."""
         alarms = self.watch.alarms if self.watch.sees else None
-        return Facts(self.ledger, self.fleet.facts(), alarms, self.watch.stored)
+        return Facts(
+            self.ledger, self.fleet.facts(), alarms, self.watch.stored, subjects=self._subjects,
+            carried_by=self._carried_by,
+            begin_ms=self.record.started_at_ms, end_ms=self.engine.now_ms(),
+            watched_s=self.watch.watched_s, unanswered_s=self.watch.unanswered_s,
+        )  # fmt: skip
 
     async def _timeline(self) -> None:
         await Timeline(self, self.seed, self._phase).play(self.scenario.timeline)
@@ -138,6 +180,10 @@ class Conductor:
         return check.judge(self.facts()).passed
 
     async def order(self, order: Order) -> None:
+        if isinstance(order, Relieve) and self._operator is None:
+            return  # no part of ours has a fault
+        if isinstance(order, Disturb):
+            self.record.faults.append((self.engine.now_ms(), Inject(order.fault, ()), self.record.phase))
         if self._operator is None:
             raise BackendUnavailable(
                 f"'{type(order).__name__}' needs an account or the sandbox, and this target has none"
@@ -161,6 +207,7 @@ class Conductor:
         self.record.phase = "counting"
         self.engine.silence()
         deadline_s = self.engine.loop.time() + QUIET_MAX_S
+        before, still = self.watch.stored, 0  # a message said twice is stored once: then the counts never meet
         while self.engine.loop.time() < deadline_s:
             self._check()
             await self.watch.poll()
@@ -168,7 +215,8 @@ class Conductor:
             stored = self.watch.stored
             acknowledged = self.ledger.acknowledged
             arrived = stored is None or all(stored.get(kind, 0) >= acknowledged[kind] for kind in STORED_KINDS)
-            if self.engine.settled() and arrived:
+            before, still = stored, still + 1 if stored == before else 0
+            if self.engine.settled() and (arrived or still >= STILL_LOOKS):
                 return
             await asyncio.sleep(LOOK_S)
 
@@ -183,10 +231,10 @@ class Conductor:
             self.record.rates.append(Rate(now_ms, sent, acknowledged, online, is_open))
         for thing in sorted(self.fleet.faulted)[:50]:
             device = self.fleet.devices[self.fleet.by_thing[thing]]
-            reading = device.reading(now_ms)
+            reading = self.engine.reading(self.fleet.by_thing[thing], now_ms)
             for metric in device.plant.limits:
                 points = self.record.series.setdefault((thing, metric), [])
-                if device.powered and isfinite(reading[metric]) and len(points) < RATES_MAX:
+                if device.powered and isfinite(reading.get(metric, nan)) and len(points) < RATES_MAX:
                     points.append((now_ms, reading[metric]))
 
     def snapshot(self) -> Snapshot:

@@ -3,7 +3,8 @@
 Rules: one timer for all devices (a heap of wake-up times); no task and no future for a message; outputs are
 carried out in the order the device gave them. A device that fails is written down in `failure` and does not keep
 the others from what they do; who conducts the engine ends the run. Time comes from the loop's monotonic clock,
-anchored once to the Unix epoch, so a step of the system clock does not disturb a run.
+anchored once to the Unix epoch, so a step of the system clock does not disturb a run. Once a second it says how well it
+keeps pace (`strain`), until the devices are told to be silent.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+from simulator.audit import Audit, Way
 from simulator.behaviours import NEVER_MS
 from simulator.device import Device
 from simulator.errors import FleetsimError
@@ -26,10 +28,12 @@ from simulator.messages import (
     Download,
     Dropped,
     Input,
+    Missed,
     Note,
     Output,
     Piece,
     PowerCycle,
+    PowerOn,
     Publish,
     Raw,
     Received,
@@ -40,9 +44,11 @@ from simulator.messages import (
 )
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.meter import Meter
+from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
+BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
 LEAVE_S = 0.2  # so long a device that was switched off may still be answered
 
@@ -60,10 +66,11 @@ class DeviceFailed(FleetsimError):
 class Port:
     """Where the link of one device meets the engine (links.Sink)."""
 
-    __slots__ = ("engine", "gone", "index", "link", "shaped")
+    __slots__ = ("engine", "gone", "index", "link", "shaped", "way")
 
     def __init__(self, engine: "Engine", index: int) -> None:
         self.engine, self.index = engine, index
+        self.way = Way(index)
         self.gone = False  # The device was switched off: only answers to what it said still count.
         self.link: Link | None = None
         self.shaped = False  # The link takes the way through this port (links.Network).
@@ -89,23 +96,33 @@ class Port:
             self.engine.hear(self.index, Received(topic, payload))
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
-        ledger = self.engine.ledger
-        (ledger.refused if reason_code >= 0x80 else ledger.acknowledged)[message.kind] += 1
-        if self.engine.meter:
-            self.engine.meter.acknowledged(message, sent_at_s, reason_code)
+        engine = self.engine
+        (engine.ledger.refused if reason_code >= 0x80 else engine.ledger.acknowledged)[message.kind] += 1
+        if engine.audit:
+            engine.audit.answered(self.way, message, reason_code, engine.loop.time())
+        if engine.meter:
+            engine.meter.acknowledged(self.index, message, sent_at_s, reason_code)
 
 
 class Engine:
     """Runs the devices of a fleet in the running event loop."""
 
     def __init__(
-        self, fleet: Fleet, make_link: MakeLink, downloads: Downloads, ledger: Ledger, meter: Meter | None = None
-    ) -> None:
-        self.fleet, self.ledger, self.meter = fleet, ledger, meter
+        self, fleet: Fleet, make_link: MakeLink, downloads: Downloads, ledger: Ledger, meter: Meter | None = None,
+        audit: Audit | None = None,
+    ) -> None:  # fmt: skip
+        self.fleet, self.ledger, self.meter, self.audit = fleet, ledger, meter, audit
         self.loop = asyncio.get_running_loop()
         self._make_link, self._downloads = make_link, downloads
         self._uploads = Uploads(downloads.http)
-        self._epoch_ms, self._anchor_s = time.time() * 1000, self.loop.time()
+        # The loop's own reading of the clock is that of the moment at which this turn of it began.
+        self._epoch_ms, self._anchor_s = time.time() * 1000, time.monotonic()
+        self._zero_ms = self._epoch_ms - 1000 * self._anchor_s  # at second 0 of the loop's clock
+        self._told_ms = 0
+        if audit:
+            audit.epoch_ms = self._zero_ms
+        if meter:
+            meter.epoch_ms = self._zero_ms
         self._ports: dict[int, Port] = {}
         self._leaving: dict[int, Port] = {}
         self._stopped: set[int] = set()
@@ -115,12 +132,17 @@ class Engine:
         self._timer_ms = NEVER_MS
         self._handles: set[asyncio.TimerHandle] = set()
         self._ticker = self.loop.call_later(TICK_S, self._tick)
+        self.samples: list[Sample] = []  # of how well it keeps pace
+        self._gauge = Gauge(self._anchor_s, time.process_time())
+        self._beat_at_s = self._anchor_s + BEAT_S
+        self._beater = self.loop.call_later(BEAT_S, self._beat)
         self._closed = self._silent = False
         self.failure: DeviceFailed | None = None  # the first one
 
     def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch (clock.Clock)."""
-        return int(self._epoch_ms + (self.loop.time() - self._anchor_s) * 1000)
+        """Milliseconds since the Unix epoch (clock.Clock); never less than what a device was told already."""
+        self._told_ms = now_ms = max(self._told_ms, int(self._zero_ms + self.loop.time() * 1000))
+        return now_ms
 
     # From outside
 
@@ -129,8 +151,11 @@ class Engine:
         self._stopped.discard(index)
         self._later(index, after_s, self._power_on)
 
-    def stop(self, index: int) -> None:
+    def stop(self, index: int, after_s: float = 0.0) -> None:
         """Switch a device off until `start`. It is silent at once, and says goodbye when it was answered."""
+        if after_s > 0:
+            self._later(index, after_s, self.stop)
+            return
         device = self.fleet.devices[index]
         self._stopped.add(index)
         self._downloads.cancel(index)
@@ -138,7 +163,7 @@ class Engine:
             self.meter.stopped(index)
         if device.online:
             self.note(index, "disconnected", {"reason": "switched off"})
-        device.powered = device.online = False
+        device.switched_off()
         if port := self._ports.pop(index, None):
             port.gone, self._leaving[index] = True, port
             self._later(index, LEAVE_S, self._leave)
@@ -169,6 +194,10 @@ class Engine:
         if self.meter:
             self.meter.noted(index, event)
 
+    def reading(self, index: int, now_ms: int) -> dict[str, float]:
+        """What a device's sensors say."""
+        return self.fleet.devices[index].reading(now_ms)
+
     def silence(self) -> None:
         """No device does anything by itself any more; what was said is still carried and acknowledged."""
         self._silent = True
@@ -181,7 +210,7 @@ class Engine:
     async def close(self) -> None:
         """Say goodbye for every device, and leave no timer behind."""
         self._closed = True
-        for handle in (self._ticker, self._timer, *self._handles):
+        for handle in (self._ticker, self._beater, self._timer, *self._handles):
             if handle:
                 handle.cancel()
         await self._downloads.close()
@@ -225,11 +254,17 @@ class Engine:
                     self._uploads.start(index, output, lambda said: self.hear(index, said))
                 case Dropped(message):
                     self.ledger.attempted[message.kind] += 1
-                    self._lost(message)
+                    if self.audit:
+                        self.audit.said(Way(index), message, self.loop.time())
+                    self._lost(index, message)
                 case PowerCycle(off_ms):
                     self._power_cycle(index, off_ms)
+                case PowerOn():
+                    self._power_on(index)
                 case Sever(off_ms, reason):
                     self._sever(index, off_ms, reason)
+                case Missed(kind, times):
+                    self.ledger.missed[kind] += times
                 case Relink():
                     self._relink(index)
                 case Raw(data):
@@ -241,15 +276,23 @@ class Engine:
 
     def _publish(self, index: int, message: Publish) -> None:
         self.ledger.attempted[message.kind] += 1
-        if self._link(index).send(message):
+        port = self._ports[index]
+        if self.audit:
+            self.audit.said(port.way, message, self.loop.time())
+        if self.meter and not message.due_ms:
+            message = message._replace(due_ms=self._zero_ms + 1000 * time.monotonic())
+        assert port.link
+        if port.link.send(message):
             self.ledger.sent[message.kind] += 1
         else:
-            self._lost(message)
+            self._lost(index, message)
 
-    def _lost(self, message: Publish) -> None:
+    def _lost(self, index: int, message: Publish) -> None:
         self.ledger.dropped[message.kind] += 1
+        if self.audit:
+            self.audit.dropped(Way(index), message)
         if self.meter:
-            self.meter.dropped(message)
+            self.meter.dropped(index, message)
 
     def _link(self, index: int) -> Link:
         link = self._ports[index].link
@@ -283,15 +326,19 @@ class Engine:
             self.note(index, "disconnected", {"reason": "made anew"})
         port.gone = True
         port.link.sever()
-        device.online = False
-        self._open(index)
+        device.cut_off()
+        if device.powered:
+            self._open(index)
 
-    def _power_cycle(self, index: int, off_ms: int) -> None:
+    def _power_cycle(self, index: int, off_ms: int | None) -> None:
+        if index not in self._ports:
+            return  # It was never switched on, and `start` is what does that.
         self._downloads.cancel(index)
         if self.meter:
             self.meter.powered_off(index)
         self._link(index).sever()
-        self._later(index, off_ms / 1000, self._power_on)
+        if off_ms is not None:
+            self._later(index, off_ms / 1000, self._power_on)
 
     def _power_on(self, index: int) -> None:
         if index in self._stopped:
@@ -315,20 +362,41 @@ class Engine:
         self._handles.add(handle)
 
     def _tick(self) -> None:
-        now_s = self.loop.time()
+        now_s, waiting = self.loop.time(), 0
         for index, port in self._ports.items():
             try:
                 if port.link:
                     port.link.tick(now_s)
+                    waiting += port.link.waiting
             except Exception as error:
                 self._fail(index, error)
+        if not self._silent and len(self.samples) < SAMPLES_MAX:
+            self._sample(waiting)
         self._ticker = self.loop.call_later(TICK_S, self._tick)
+
+    # How well it keeps pace
+
+    def _beat(self) -> None:
+        now_s = time.monotonic()
+        self._gauge.stood_still(now_s - self._beat_at_s)
+        self._beat_at_s = now_s + BEAT_S
+        self._beater = self.loop.call_later(BEAT_S, self._beat)
+
+    def _sample(self, waiting: int) -> None:
+        ledger = self.ledger
+        counts = Counts(ledger.attempted.total(), ledger.missed.total(), ledger.dropped.total())
+        now_s, cpu_s = time.monotonic(), time.process_time()
+        self.samples.append(self._gauge.take(int(self._zero_ms + 1000 * now_s), now_s, cpu_s, counts, waiting))
 
     # Wake-ups
 
     def _schedule(self, index: int) -> None:
         wake_at_ms = self.fleet.devices[index].wake_at_ms
-        if wake_at_ms == NEVER_MS or self._pushed_ms.get(index) == wake_at_ms:
+        if wake_at_ms == NEVER_MS:
+            return
+        if wake_at_ms < self._told_ms:
+            wake_at_ms = self._told_ms  # It has something to do since it heard of it, and not since before.
+        if self._pushed_ms.get(index) == wake_at_ms:
             return
         self._pushed_ms[index] = wake_at_ms
         heapq.heappush(self._heap, (wake_at_ms, index))
@@ -339,21 +407,24 @@ class Engine:
         if self._timer:
             self._timer.cancel()
         self._timer_ms = wake_at_ms
-        self._timer = self.loop.call_at(self._anchor_s + (wake_at_ms - self._epoch_ms) / 1000, self._wake)
+        self._timer = self.loop.call_at((wake_at_ms - self._zero_ms) / 1000, self._wake)
 
     def _wake(self) -> None:
         # A millisecond early is due: waking twice for it would cost more than it is worth.
-        now_ms = max(self.now_ms(), self._timer_ms)
+        now_ms = self._told_ms = max(self.now_ms(), self._timer_ms)
         self._timer, self._timer_ms = None, NEVER_MS
-        heap, devices = self._heap, self.fleet.devices
+        heap, devices, late = self._heap, self.fleet.devices, self._gauge.slips_ms
+        zero_ms, monotonic = self._zero_ms, time.monotonic
         while heap and heap[0][0] <= now_ms:
             wake_at_ms, index = heapq.heappop(heap)
             if self._pushed_ms.get(index) == wake_at_ms:
                 del self._pushed_ms[index]
             if devices[index].wake_at_ms <= now_ms and not self._silent:
+                late.append(zero_ms + 1000 * monotonic() - wake_at_ms)
                 try:
                     self._carry_out(index, devices[index].step(now_ms))
                 except Exception as error:
                     self._fail(index, error)
+        self._gauge.woken()
         if heap and heap[0][0] < self._timer_ms:
             self._arm(heap[0][0])

@@ -4,14 +4,21 @@ Rules: the engine tells it what happens as it happens; who shows it takes, a few
 together since the last time. What is kept is bounded: one row for each kind, one open span of each sort for a
 device, `REASONS_MAX` reasons for a row's failures, and no reason names a device.
 
+The latency of a message counts from the moment at which it was to be said (`Publish.due_ms`), whether the engine was
+late, or the link had no room, or the far side is slow; the service time counts from its first byte. So nothing that
+waits can hide, and where the two differ it shows who waited.
+
 A connection counts from the moment a device wants to be online until it is, so a broker that refuses makes the
 next connection late; each failed attempt and each lost connection is a failure of its own.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from simulator.histogram import Histogram, Packed
 from simulator.ledger import Event
@@ -19,6 +26,9 @@ from simulator.messages import Publish
 
 REASONS_MAX = 20
 REASON_CHARS_MAX = 200
+MQTT = "MQTT"
+TOGETHER = 3 * 4096  # numbers of `Row.times`
+_NS_PER_S = 1e9
 
 
 class Span(NamedTuple):
@@ -45,36 +55,53 @@ class Row:
 
     method: str
     name: str
-    latency: Histogram = field(default_factory=Histogram)  # nanoseconds
+    latency: Histogram = field(default_factory=Histogram)  # nanoseconds, from the intended moment
     untimed: int = 0  # failures that have no latency
     payload_bytes: int = 0
     failed: Counter[str] = field(default_factory=Counter)  # by reason; among the timed and the untimed
+    service: Histogram = field(default_factory=Histogram)  # nanoseconds, from the first byte; of messages alone
+    times: list[float] = field(default_factory=list)  # of messages not counted yet: answered, sent, and due (in ms)
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, times: int = 1) -> None:
         """Count a failure, under its reason while there are not too many."""
         reason = reason[:REASON_CHARS_MAX]
-        self.failed[reason if reason in self.failed or len(self.failed) < REASONS_MAX else "other"] += 1
+        self.failed[reason if reason in self.failed or len(self.failed) < REASONS_MAX else "other"] += times
+
+    def count(self, epoch_ms: float) -> None:
+        """Put the latest times into the histograms. `epoch_ms`: at second 0 of the clock that the others are of."""
+        if not self.times:
+            return
+        answered_s, sent_s, due_ms = np.array(self.times).reshape(-1, 3).T
+        self.times.clear()
+        # One that was said a little early was not due before it was sent.
+        due_s = np.where(due_ms == 0, sent_s, np.minimum(sent_s, (due_ms - epoch_ms) / 1000))
+        self.latency.add_all(((answered_s - due_s) * _NS_PER_S).astype(np.int64))
+        self.service.add_all(((answered_s - sent_s) * _NS_PER_S).astype(np.int64))
 
     def pack(self) -> dict[str, Any]:
         """As plain values, for a pipe."""
         return {
             "method": self.method, "name": self.name, "latency": list(self.latency.pack()),
             "untimed": self.untimed, "payload_bytes": self.payload_bytes, "failed": dict(self.failed),
+            "service": list(self.service.pack()),
         }  # fmt: skip
 
     @classmethod
     def unpack(cls, packed: dict[str, Any]) -> "Row":
         """The other way."""
-        latency = Histogram.unpack(Packed(*packed["latency"]))
-        failed = Counter(packed["failed"])
-        return cls(packed["method"], packed["name"], latency, packed["untimed"], packed["payload_bytes"], failed)
+        latency, service = (Histogram.unpack(Packed(*packed[name])) for name in ("latency", "service"))
+        failed, size = Counter(packed["failed"]), packed["payload_bytes"]
+        return cls(packed["method"], packed["name"], latency, packed["untimed"], size, failed, service)
 
 
 class Meter:
     """Measures one engine."""
 
-    def __init__(self) -> None:
-        self._rows: dict[str, Row] = {}
+    def __init__(self, methods: Sequence[str] = ()) -> None:
+        """`methods`: how each device speaks (MQTT, TCP, REST), by index; absent: MQTT."""
+        self._methods = methods
+        self.epoch_ms = 0.0  # at second 0 of the engine's clock
+        self._rows: dict[tuple[str, str], Row] = {}
         self._wanted_s: dict[int, float] = {}  # devices that are connecting, since when
         self._online: set[int] = set()
         self._spans_s: dict[tuple[int, str], float] = {}
@@ -97,17 +124,20 @@ class Meter:
         for span in SPANS:
             self._spans_s.pop((index, span.name), None)
 
-    def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
+    def acknowledged(self, index: int, message: Publish, sent_at_s: float, reason_code: int) -> None:
         """The far side answered a message."""
-        row = self._rows.get(message.kind) or self._row("MQTT", message.kind)
-        row.latency.add(int((monotonic() - sent_at_s) * 1e9))
+        key = (self._methods[index] if self._methods else MQTT, message.kind)
+        row = self._rows.get(key) or self._row(*key)
+        row.times.extend((monotonic(), sent_at_s, message.due_ms))
+        if len(row.times) >= TOGETHER:
+            row.count(self.epoch_ms)
         row.payload_bytes += len(message.payload)
         if reason_code >= 0x80:
             row.fail(f"refused with reason code 0x{reason_code:02x}")
 
-    def dropped(self, message: Publish) -> None:
+    def dropped(self, index: int, message: Publish) -> None:
         """A device's queue was full."""
-        self._untimed("MQTT", message.kind, "dropped: the device's queue is full")
+        self._untimed(self._method(index), message.kind, "dropped: the device's queue is full")
 
     def noted(self, index: int, event: Event) -> None:
         """Something went into the ledger."""
@@ -124,6 +154,8 @@ class Meter:
     def take(self) -> list[Row]:
         """All rows that something happened in since the last time."""
         rows, self._rows = list(self._rows.values()), {}
+        for row in rows:
+            row.count(self.epoch_ms)
         return rows
 
     @property
@@ -134,7 +166,10 @@ class Meter:
     # Inside
 
     def _row(self, method: str, name: str) -> Row:
-        return self._rows.setdefault(name, Row(method, name))
+        return self._rows.setdefault((method, name), Row(method, name))
+
+    def _method(self, index: int) -> str:
+        return self._methods[index] if self._methods else MQTT
 
     def _untimed(self, method: str, name: str, reason: str) -> None:
         row = self._row(method, name)
@@ -148,16 +183,16 @@ class Meter:
 
     def _connected(self, index: int) -> None:
         if (since_s := self._wanted_s.pop(index, None)) is not None:
-            self._timed("MQTT", "connect", since_s)
+            self._timed(self._method(index), "connect", since_s)
             self._online.add(index)
 
     def _disconnected(self, index: int, reason: str) -> None:
         if index in self._online:  # The link tries again by itself.
             self._online.discard(index)
             self._wanted_s[index] = monotonic()
-            self._untimed("MQTT", "connection lost", reason)
+            self._untimed(self._method(index), "connection lost", reason)
         elif index in self._wanted_s:
-            self._untimed("MQTT", "connect", reason)
+            self._untimed(self._method(index), "connect", reason)
 
     def _span(self, index: int, event: Event) -> None:
         for span in SPANS:

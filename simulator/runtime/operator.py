@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from simulator import firmware
 from simulator.errors import BackendUnavailable, UsageError
+from simulator.faults._part import PartFault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.ops import catalogue, jobs
 from simulator.ops.aws import Aws
-from simulator.runtime.sandbox import Sandbox
+from simulator.runtime.sandbox import Sandbox, until
 from simulator.runtime.timeline import Order
-from simulator.steps import Control, Job, Part, Publication, SetDesired
+from simulator.steps import Control, Disturb, Job, Part, Publication, Relieve, SetDesired
 
 THREADS = 16
 KIB_OF_A_NEW_VERSION = 256
@@ -40,6 +41,8 @@ class Operator:
         self._aws, self._sandbox, self._ledger, self._now_ms = aws, sandbox, ledger, now_ms
         self._key_file = key_file
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="operator")
+        self._lasting: dict[asyncio.Task[None], tuple[str, asyncio.Event]] = {}  # kinds of faults, and their ends
+        self._told = 0
 
     async def do(self, order: Order, fleet: Fleet) -> None:
         """One order, to its end; BackendUnavailable when there is nobody to carry it out."""
@@ -62,14 +65,24 @@ class Operator:
                     of = {thing: fleet.devices[fleet.by_thing[thing]].package for thing in things}
                     await self._in_thread(lambda: self._jobs(version, of, dict(options)))
                 case Part(part, action, for_s):
-                    await self._part(part, action, for_s)
+                    await self._part(part, action, for_s, asyncio.Event())
+                case Disturb(fault):
+                    self._disturb(fault)
+                case Relieve(kind):
+                    await self._relieve(kind)
         except ClientError as error:
             raise BackendUnavailable(f"the account refuses '{type(order).__name__}': {error}") from None
         except BotoCoreError as error:
             raise BackendUnavailable(f"the cloud does not answer: {error}") from None
 
+    async def settle(self) -> None:
+        """End the faults of the sandbox's parts: who is away comes back at once, but the dead."""
+        await self._relieve(None)
+
     def close(self) -> None:
         """Wait for what is under way."""
+        for task in self._lasting:
+            task.cancel()
         self._pool.shutdown(cancel_futures=True)
 
     # Inside
@@ -108,12 +121,53 @@ class Operator:
                 job_id = str(jobs.create(aws, wanted)["jobId"])
                 self._note("job_made", some, {"job_id": job_id, "version": version})
 
-    async def _part(self, part: str, action: str, for_s: float) -> None:
+    def _the_sandbox(self, what: str) -> Sandbox:
         if self._sandbox is None:
-            raise UsageError(f"'{action}' of the {part} needs the sandbox: it is not ours to touch on another target")
+            raise UsageError(f"'{what}' needs the sandbox: it is not ours to touch on another target")
+        return self._sandbox
+
+    async def _part(self, part: str, action: str, for_s: float | None, end: asyncio.Event) -> None:
+        sandbox = self._the_sandbox(f"{action} of the {part}")
         self._note(f"part_{action}", (), {"part": part, "for_s": for_s})
-        await self._sandbox.disturb(part, action, for_s)
+        await sandbox.disturb(part, action, for_s, end)
         self._note("part_back", (), {"part": part}) if action != "kill" else None
+
+    def _disturb(self, fault: PartFault) -> None:
+        """Let a fault befall a part, and go on."""
+        kind = str(fault.params["kind"])
+        self._the_sandbox(kind)
+        self._note("fault_injected", (), {"fault": kind, "params": fault.params})
+        end = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._last(fault, kind, end))
+        self._lasting[task] = kind, end
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        del self._lasting[task]
+        if not task.cancelled():
+            task.exception()  # the sandbox tells of it, to whom asks whether it is well
+
+    async def _last(self, fault: PartFault, kind: str, end: asyncio.Event) -> None:
+        part, sandbox = fault.befalls, self._the_sandbox(kind)
+        if fault.action is not None:
+            # A restart without an end is one that comes back at once; a pause lasts until it is cleared.
+            for_s = 0.0 if fault.for_s is None and fault.action == "restart" else fault.for_s
+            await self._part(part, fault.action, for_s, end)
+            if fault.action == "kill":
+                return
+        else:
+            self._told += 1
+            name = f"{kind}-{self._told}"
+            sandbox.tell(part, {"disturb": {**fault.order, "name": name}})
+            await until(end, fault.for_s)
+            sandbox.tell(part, {"clear": name})
+        self._note("fault_cleared", (), {"fault": kind})
+
+    async def _relieve(self, kind: str | None) -> None:
+        tasks = [task for task, (of, _) in self._lasting.items() if kind in (of, None)]
+        for task in tasks:
+            self._lasting[task][1].set()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _note(self, kind: str, things: Iterable[str], detail: dict[str, Any]) -> None:
         for thing in list(things) or [""]:

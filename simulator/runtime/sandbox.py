@@ -2,17 +2,18 @@
 
 Rules: the parts are named by module and never imported, so the fleet meets them only over the network. A part
 says one JSON line when it is ready; it ends when its stdin does, so nothing survives this process, whatever
-happens to it. Logs go to files in the state folder, and the end of a dead part's log is in the error.
+happens to it. Logs go to files in the state folder, and the end of a dead part's log is in the error. What is done
+to a part on purpose (`disturb`, `tell`) is no death. Ports are chosen here and held while the sandbox lives, with
+sockets that do not listen: a part that comes back finds its own free, and no device that knocks meanwhile is given
+it for its own end of the connection.
 """
 
-import json
+import asyncio
 import os
-import selectors
-import subprocess
-import sys
+import socket
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,79 +22,12 @@ from typing import Any, NamedTuple, Self
 from simulator.errors import BackendUnavailable, FleetsimError, UsageError
 from simulator.ops import certificates, mark, provision
 from simulator.ops.aws import Aws
+from simulator.runtime.part import READY_MAX_S, Part, close
 from simulator.targets import Addresses
 
-READY_MAX_S = 20.0
-STOP_MAX_S = 5.0
 LOOPBACK = "127.0.0.1"
-TAIL_LINES = 15
 LOG_LEVEL = "INFO"  # so that the log of a part that died has an end to show
-
-
-class Part:
-    """One child process."""
-
-    def __init__(self, name: str, state_dir: Path, config: Mapping[str, Any]) -> None:
-        """Starts `simulator.<name>` with a configuration; `ready` waits for it."""
-        self.name = name
-        self.log_file = state_dir / f"{name}.log"
-        config_file = state_dir / f"{name}.json"
-        config_file.touch(mode=0o600)
-        config_file.write_text(json.dumps(config))
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"simulator.{name}", "--config", str(config_file)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=state_dir,
-                env=_environment(), start_new_session=True,  # Ctrl-C is for us; we stop them in order.
-            )  # fmt: skip
-
-    def ready(self) -> dict[str, Any]:
-        """What the part said when it was ready; raises as the part ended, or BackendUnavailable after 20 s."""
-        assert self.process.stdout
-        deadline = time.monotonic() + READY_MAX_S
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise BackendUnavailable(f"the sandbox's {self.name} was not ready after {READY_MAX_S:g} s")
-        line = self.process.stdout.readline()
-        if not line:
-            raise self._failure()
-        said = json.loads(line)
-        assert isinstance(said, dict)
-        return said
-
-    def _failure(self) -> FleetsimError:
-        code = self.process.wait(STOP_MAX_S)
-        tail = self.tail()
-        why = tail[-1] if tail else f"exit code {code}"
-        return UsageError(why) if code == UsageError.exit_code else BackendUnavailable(f"sandbox {self.name}: {why}")
-
-    def ended(self) -> str | None:
-        """How the part ended, or None while it runs."""
-        code = self.process.poll()
-        if code is None:
-            return None
-        how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-        return f"the sandbox's {self.name} (pid {self.process.pid}) {how}"
-
-    def tail(self) -> list[str]:
-        """The last lines of its log."""
-        with self.log_file.open(errors="replace") as log:
-            return [line.rstrip("\n")[:400] for line in deque(log, TAIL_LINES)]
-
-    def stop(self) -> None:
-        """Ask it to end, and make it."""
-        if self.process.stdin:
-            self.process.stdin.close()
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_MAX_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-        if self.process.stdout:
-            self.process.stdout.close()
+KNOCK_S = 0.02
 
 
 class Ports(NamedTuple):
@@ -113,15 +47,15 @@ class Sandbox:
     """Cloud and backend. Use as a context manager; `addresses` says where they are."""
 
     def __init__(
-        self, state_dir: Path, rules: Sequence[Mapping[str, Any]], *, products: Sequence[Mapping[str, Any]] = (),
-        auth: bool = True, region: str = "us-east-1", ports: Ports = ANY_FREE,
+        self, state_dir: Path, rules: Sequence[Mapping[str, Any]], *, products: Sequence[Mapping[str, Any] | str] = (),
+        auth: bool = True, region: str = "us-east-1", ports: Ports = ANY_FREE, fire: bool = True,
     ) -> None:  # fmt: skip
-        """`products` are [{"productId", "spec"}]. Starts when entered."""
+        """`products` are [{"productId", "spec"}], or names alone. Starts when entered."""
         self._state_dir = state_dir.absolute()  # the parts run in it, so a relative path would mean another place
         self._rules, self._auth, self._region = list(rules), auth, region
-        self._ports = {"https_port": ports.https, "mqtt_port": ports.mqtt}
-        self._gateways = {"api_port": ports.api, "rest_port": ports.rest, "tcp": {"port": ports.tcp}}
-        self._products = list(products)
+        self._ports, self._held = ports, list[socket.socket]()
+        self._products, self._fire = list(products), fire
+        self._failure: FleetsimError | None = None
         self.parts: list[Part] = []
         self.addresses: Addresses
 
@@ -148,6 +82,7 @@ class Sandbox:
         for name in ("cloud", "backend", "identities"):
             (self._state_dir / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = {"access_key_id": "AKIAFLEETSIMSANDBOX0", "secret_access_key": os.urandom(20).hex()}
+        ports = Ports(*map(self._hold, self._ports))
         cloud = self._part(
             "cloud",
             {
@@ -156,7 +91,8 @@ class Sandbox:
                 "region": self._region,
                 "log_level": LOG_LEVEL,
                 **keys,
-                **self._ports,
+                "https_port": ports.https,
+                "mqtt_port": ports.mqtt,
             },
         )
         said = cloud.ready()
@@ -170,18 +106,28 @@ class Sandbox:
             me = certificates.create(aws, identities, provision.BACKEND_CLIENT, provision.BACKEND_POLICY)
         finally:
             aws.close()
-        backend = self._part("backend", self._backend_config(me))
+        backend = self._part("backend", self._backend_config(me, ports))
         said = backend.ready()
         self.addresses = replace(
             self.addresses, api_url=said["api_url"], rest_url=said["rest_url"], tcp_host=LOOPBACK,
             tcp_port=said["tcp_port"],
         )  # fmt: skip
 
-    def _backend_config(self, me: certificates.Identity) -> dict[str, Any]:
+    def _hold(self, port: int) -> int:
+        """A free port of ours, or the one that was asked for, which its part will say if it is not free."""
+        if port:
+            return port
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._held.append(held)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((LOOPBACK, 0))
+        return int(held.getsockname()[1])
+
+    def _backend_config(self, me: certificates.Identity, ports: Ports) -> dict[str, Any]:
         at = self.addresses
         return {
             "state_dir": str(self._state_dir / "backend"),
-            **self._gateways,
+            "api_port": ports.api, "rest_port": ports.rest, "tcp": {"port": ports.tcp},
             "aws": {
                 "endpoint_url": at.endpoint_url, "region": at.region, "access_key_id": at.access_key_id,
                 "secret_access_key": at.secret_access_key, "ca_file": at.ca_file,
@@ -192,6 +138,7 @@ class Sandbox:
             },
             "products": self._products,
             "rules": self._rules,
+            "fire": self._fire,
             "log_level": LOG_LEVEL,
         }  # fmt: skip
 
@@ -201,15 +148,102 @@ class Sandbox:
         return part
 
     def check(self) -> None:
-        """Raises PartEnded when a part is no longer there."""
+        """Raises PartEnded when a part is no longer there, and that was nobody's purpose."""
+        if self._failure:
+            raise self._failure
         for part in self.parts:
-            if how := part.ended():
+            if not part.away and (how := part.ended()):
                 raise PartEnded(how, part.tail())
 
     def stop(self) -> None:
         """Ends both, the backend first, so that it never misses its cloud."""
         while self.parts:
             self.parts.pop().stop()
+        while self._held:
+            self._held.pop().close()
+
+    # On purpose
+
+    @property
+    def dead(self) -> frozenset[str]:
+        """The parts that were killed on purpose."""
+        return frozenset(part.name for part in self.parts if part.away == "killed")
+
+    def named(self, name: str) -> Part:
+        """A part."""
+        return next(part for part in self.parts if part.name == name)
+
+    def tell(self, name: str, order: Mapping[str, Any]) -> None:
+        """Give a part an order, as {"disturb": {"kind": …, "name": …}} or {"clear": name}."""
+        try:
+            self.named(name).tell(order)
+        except FleetsimError as error:
+            self._failure = error
+            raise
+
+    async def disturb(self, name: str, action: str, for_s: float | None, end: asyncio.Event | None = None) -> None:
+        """Kill, restart or pause a part; until it is back, which is after `for_s` or at `end`, whichever is first."""
+        part, end = self.named(name), end or asyncio.Event()
+        async with part.busy:
+            try:
+                match action:
+                    case "kill":
+                        part.away = "killed"
+                        await asyncio.to_thread(part.kill)
+                    case "pause":
+                        await self._pause(part, for_s, end)
+                    case _ if part.name == "cloud":
+                        await self._outage(part, for_s, end)
+                    case _:
+                        await self._restart(part, for_s, end)
+            except FleetsimError as error:
+                self._failure = error
+                raise
+
+    async def _pause(self, part: Part, for_s: float | None, end: asyncio.Event) -> None:
+        if part.away:
+            return  # the dead stand still
+        guard = await asyncio.to_thread(part.pause)
+        try:
+            await until(end, for_s)
+        finally:
+            close(guard.stdin)
+            guard.wait()
+            close(guard.stdout)
+
+    async def _restart(self, part: Part, for_s: float | None, end: asyncio.Event) -> None:
+        part.away = "restarting"
+        await asyncio.to_thread(part.kill)
+        await until(end, for_s)
+        await asyncio.to_thread(part.start_again)
+        part.away = ""
+
+    async def _outage(self, part: Part, for_s: float | None, end: asyncio.Event) -> None:
+        """What MiniStack holds is in its memory only, so it is not killed: it is as if nobody were there."""
+        if part.away:
+            raise BackendUnavailable("the sandbox's cloud was killed, and what it held with it: it cannot be restarted")
+        part.tell({"disturb": {"kind": "outage", "name": "outage"}})
+        try:
+            await asyncio.to_thread(self._knock, part, False)
+            await until(end, for_s)
+        finally:
+            part.tell({"clear": "outage"})
+        await asyncio.to_thread(self._knock, part, True)
+
+    def _knock(self, part: Part, wanted: bool) -> None:
+        """Until the cloud's broker takes connections, or no more."""
+        deadline_s = time.monotonic() + READY_MAX_S
+        while time.monotonic() < deadline_s and not part.ended():
+            try:
+                socket.create_connection((LOOPBACK, self.addresses.mqtt_port), READY_MAX_S).close()
+            except OSError:
+                opened = False
+            else:
+                opened = True
+            if opened == wanted:
+                return
+            time.sleep(KNOCK_S)
+        raise BackendUnavailable(f"the sandbox's {part.name} does not {'come back' if wanted else 'go away'}")
 
 
 class PartEnded(BackendUnavailable):
@@ -220,7 +254,7 @@ class PartEnded(BackendUnavailable):
         self.log_tail = log_tail
 
 
-def _environment() -> dict[str, str]:
-    """The children's environment: ours, without what would point their AWS clients elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COV_"))}
-    return {**kept, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+async def until(end: asyncio.Event, for_s: float | None) -> None:
+    """Wait for so long, or for the end, whichever is first."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(end.wait(), for_s)

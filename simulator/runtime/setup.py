@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from simulator import firmware
 from simulator.device import Device
 from simulator.errors import UsageError
+from simulator.faults._part import PartFault
 from simulator.links import Link, Sink
 from simulator.links.mqtt import Mqtt
 from simulator.links.rest import Rest
@@ -20,10 +21,13 @@ from simulator.links.tcp import Tcp
 from simulator.ops import provision
 from simulator.ops.aws import Aws
 from simulator.profiles import Profile
+from simulator.runtime import capacity
 from simulator.runtime.broker import Broker, check, password, token
 from simulator.runtime.engine import MakeLink
 from simulator.runtime.sandbox import Sandbox
 from simulator.scenarios import Scenario
+from simulator.steps.inject import Inject
+from simulator.steps.sandbox import Sandbox as SandboxStep
 from simulator.targets import Addresses, Target
 from simulator.wire.spec import ProductSpec
 
@@ -44,6 +48,8 @@ class Setup:
         self.scenario, self.profiles, self.seed, self.target = scenario, profiles, seed, target
         self.state_dir = state_dir
         check(target, profiles)
+        if target.kind != "sandbox":
+            _only_ours(scenario, target)
         self.sandbox: Sandbox | None = None
 
     def addresses(self, stack: ExitStack) -> Addresses:
@@ -51,7 +57,11 @@ class Setup:
         target = self.target
         if target.kind == "sandbox":
             self.sandbox = Sandbox(
-                self.state_dir, self.scenario.sandbox.rules, products=products(self.profiles), region=target.region
+                self.state_dir,
+                self.scenario.sandbox.rules,
+                products=known_products(self.profiles),
+                region=target.region,
+                fire=self.scenario.sandbox.fire,
             )
             return stack.enter_context(self.sandbox).addresses
         found = Addresses(
@@ -93,7 +103,8 @@ class Setup:
 
     def links(self, addresses: Addresses, loop: asyncio.AbstractEventLoop) -> MakeLink:
         """What makes the link of a device, as its profile says."""
-        broker = Broker(addresses, self._identities(), self.seed)
+        sources = capacity.used_by(self.scenario, self.profiles, self.target)
+        broker = Broker(addresses, self._identities(), self.seed, sources)
 
         def make_link(device: Device, sink: Sink) -> Link:
             profile = self.profiles[device.profile]
@@ -109,6 +120,24 @@ class Setup:
         folder = self.state_dir / "identities"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
+
+
+def _only_ours(scenario: Scenario, target: Target) -> None:
+    """UsageError for a step that does something to a part of the sandbox."""
+    for _, step in scenario.steps():
+        faults = (step.fault, *step.also) if isinstance(step, Inject) else ()
+        if isinstance(step, SandboxStep) or any(isinstance(fault, PartFault) for fault in faults):
+            raise UsageError(
+                f"step '{step.title}' does something to a part of the sandbox: "
+                f"target '{target.target}' is not ours to touch"
+            )
+
+
+def known_products(profiles: Mapping[str, Profile]) -> list[dict[str, Any] | str]:
+    """What the backend has to know of these profiles: specs where there are some, and names where JSON says it all."""
+    with_spec = products(profiles)
+    named = {str(product["productId"]) for product in with_spec}
+    return [*with_spec, *sorted({profile.thing_type for profile in profiles.values()} - named)]
 
 
 def products(profiles: Mapping[str, Profile]) -> list[dict[str, Any]]:

@@ -19,11 +19,13 @@ from simulator.steps import (
     Connect,
     Control,
     Disconnect,
+    Disturb,
     Entry,
     Inject,
     Job,
     Part,
     Publication,
+    Relieve,
     SetDesired,
     Step,
     Together,
@@ -33,8 +35,9 @@ from simulator.steps import (
 
 LOOK_S = 0.25
 GLANCE_S = 0.05  # between two looks for an event
+LOOKS = 100  # a wait that is stirred is at most this part longer than it had to be
 
-Order = SetDesired | Control | Publication | Job | Part
+Order = SetDesired | Control | Publication | Job | Part | Disturb | Relieve
 
 
 class Stage(Protocol):
@@ -63,16 +66,28 @@ class Stage(Protocol):
 class Timeline:
     """One playing of a scenario's timeline."""
 
-    def __init__(self, stage: Stage, seed: int, told: Callable[[str], None]) -> None:
-        """`told` hears the name of each step as it begins."""
-        self._stage, self._seed, self._told = stage, seed, told
+    def __init__(self, stage: Stage, seed: int, told: Callable[[str], None], *, stirred: bool = False) -> None:
+        """`told` hears the name of each step as it begins. `stirred`: whoever writes to the ledger calls `stir`.
+
+        Then nobody looks for events, and the longer somebody waits for a check, the less often it is made: where time
+        is not real, looking is all that costs.
+        """
+        self._stage, self._seed, self._told, self._stirred = stage, seed, told, stirred
         self._began_s = 0.0
         self._ended: set[str] = set()  # names of steps
+        self._waiting: list[asyncio.Future[None]] = []  # for something to happen
 
     async def play(self, steps: Sequence[Step]) -> None:
         """All of it."""
         self._began_s = _now_s()
         await self._branch(steps)
+
+    def stir(self) -> None:
+        """Something happened that somebody may wait for."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def _branch(self, steps: Sequence[Step]) -> None:
         since = len(self._stage.ledger.events)
@@ -83,6 +98,7 @@ class Timeline:
             for command in step.plan(self._stage.roster(), self._seed):
                 await self._do(command, step.title)
             self._ended.add(step.name)
+            self.stir()
 
     async def _moment(self, step: Step, since: int) -> None:
         """Until the step may begin. Events count from the beginning of the step before it."""
@@ -100,8 +116,17 @@ class Timeline:
             if what in self._ended or any(event.kind == kind for event in events[since:]):
                 return True
             since = len(events)
-            await asyncio.sleep(GLANCE_S)
+            await self._news(deadline_s - _now_s())
         return False
+
+    async def _news(self, within_s: float) -> None:
+        """Until there may be some."""
+        if not self._stirred:
+            await asyncio.sleep(GLANCE_S)
+            return
+        news = asyncio.get_running_loop().create_future()
+        self._waiting.append(news)
+        await asyncio.wait((news,), timeout=max(0.0, within_s))
 
     async def _do(self, command: Command, name: str) -> None:
         stage = self._stage
@@ -120,9 +145,11 @@ class Timeline:
             case Wait(for_s):
                 await asyncio.sleep(for_s)
             case Until(check, within_s):
-                deadline_s = _now_s() + within_s
-                while not stage.passes(check) and _now_s() < deadline_s:
-                    await asyncio.sleep(LOOK_S)
+                since_s = _now_s()
+                deadline_s = since_s + within_s
+                while not stage.passes(check) and (left_s := deadline_s - _now_s()) > 0:
+                    look_s = max(LOOK_S, (_now_s() - since_s) / LOOKS) if self._stirred else LOOK_S
+                    await asyncio.sleep(min(look_s, left_s))
             case Together(branches):
                 await self._together(branches)
             case Again(steps, times, for_s):

@@ -8,6 +8,7 @@ come back with `tell`.
 import heapq
 from collections.abc import Callable, Mapping
 
+from simulator.audit import Audit, Way
 from simulator.behaviours import NEVER_MS
 from simulator.clock import VirtualClock
 from simulator.faults import Fault
@@ -21,11 +22,14 @@ from simulator.messages import (
     Download,
     Dropped,
     Input,
+    Missed,
     Note,
     Output,
     Piece,
     PowerCycle,
+    PowerOn,
     Publish,
+    Raw,
     Received,
     Relink,
     Sever,
@@ -33,7 +37,7 @@ from simulator.messages import (
     Upload,
 )
 
-Record = Callable[[int, str, Publish], None]  # (now_ms, thing, message)
+Record = Callable[[int, str, Publish], int | None]  # (now_ms, thing, message) → a reason code, if it is refused
 Fetch = Callable[[int, str, Download], None]  # (now_ms, thing, what is wanted)
 Store = Callable[[int, str, Upload], None]  # (now_ms, thing, what is given)
 
@@ -41,10 +45,12 @@ Store = Callable[[int, str, Upload], None]  # (now_ms, thing, what is given)
 class VirtualPort:
     """Where the memory link of one device meets the runtime (links.Sink)."""
 
-    __slots__ = ("index", "runtime", "shaped")
+    __slots__ = ("index", "runtime", "shaped", "thing", "way")
 
     def __init__(self, runtime: "Virtual", index: int) -> None:
         self.runtime, self.index = runtime, index
+        self.way = Way(index)
+        self.thing = runtime.fleet.devices[index].thing
         self.shaped = False  # the link takes the way through this port (links.Network)
 
     def connected(self, session_present: bool) -> None:
@@ -52,6 +58,8 @@ class VirtualPort:
         self.runtime.hear(self.index, Connected(session_present))
 
     def disconnected(self, reason: str) -> None:
+        if self.runtime.is_off(self.index):
+            return  # the ledger has it already
         self.runtime.note(self.index, "disconnected", {"reason": reason})
         self.runtime.hear(self.index, Disconnected(reason))
 
@@ -59,7 +67,10 @@ class VirtualPort:
         self.runtime.hear(self.index, Received(topic, payload))
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
-        self.runtime.ledger.acknowledged[message.kind] += 1
+        runtime = self.runtime
+        if runtime.audit:
+            runtime.audit.answered(self.way, message, reason_code, runtime.clock.ms / 1000)
+        (runtime.ledger.refused if reason_code >= 0x80 else runtime.ledger.acknowledged)[message.kind] += 1
 
     def carry(self, data: bytes, up: bool) -> list[Piece]:
         return self.runtime.fleet.devices[self.index].carry(data, up, self.runtime.clock.now_ms())
@@ -67,11 +78,12 @@ class VirtualPort:
     def reach(self) -> str | None:
         return self.runtime.fleet.devices[self.index].reach(self.runtime.clock.now_ms())
 
-    def said(self, message: Publish) -> None:
-        """The far side has it."""
+    def said(self, message: Publish) -> int:
+        """The far side has it; its reason code."""
         runtime = self.runtime
-        if runtime.record:
-            runtime.record(runtime.clock.now_ms(), runtime.fleet.devices[self.index].thing, message)
+        if runtime.record is None:
+            return 0
+        return runtime.record(runtime.clock.ms, self.thing, message) or 0
 
 
 class Virtual:
@@ -85,43 +97,47 @@ class Virtual:
         record: Record | None = None,
         fetch: Fetch | None = None,
         store: Store | None = None,
+        audit: Audit | None = None,
     ) -> None:
         """`record` is told what every device says; `fetch` and `store` what it gets and puts, to answer by `tell`."""
-        self.fleet, self.clock, self.ledger = fleet, clock, ledger
+        self.fleet, self.clock, self.ledger, self.audit = fleet, clock, ledger, audit
         self.record, self._fetch, self._store = record, fetch, store
-        self._ports: list[VirtualPort] = []
-        self._links: list[Memory] = []
-        for i, device in enumerate(fleet.devices):
-            port = VirtualPort(self, i)
-            self._ports.append(port)
-            self._links.append(Memory(port, port.said, fleet.profiles[device.profile].link.queue_max, self._after))
+        self._ports = [VirtualPort(self, index) for index in range(len(fleet.devices))]
+        self._links = [self._link(port) for port in self._ports]
+        self._on: set[int] = set()  # those that were switched on
         self._down = [1] * len(fleet.devices)  # reasons why a link is down: not started, network cut, power off
         self._heap: list[
             tuple[int, int, Callable[[], None] | int]
         ] = []  # (at_ms, order, what; a number: wake that one)
         self._made = 0
         self._wakes = [NEVER_MS] * len(fleet.devices)
+        self._halted = self._silent = False
 
     # From outside
 
     def at(self, at_ms: int, do: Callable[[], None]) -> None:
         """Do something at a moment of virtual time."""
-        self._push(max(at_ms, self.clock.now_ms()), do)
+        self._made += 1
+        heapq.heappush(self._heap, (at_ms if at_ms > self.clock.ms else self.clock.ms, self._made, do))
 
     def start(self, index: int, at_ms: int) -> None:
         """Switch a device on at a moment."""
-        self.at(at_ms, lambda: self._restore(index))
+        self.at(at_ms, lambda: self._switch_on(index))
+
+    def stop(self, index: int, at_ms: int) -> None:
+        """Switch it off at a moment, until `start`; what it had not said by then is lost."""
+        self.at(at_ms, lambda: self._switch_off(index))
 
     def inject(self, index: int, fault: Fault, at_ms: int) -> None:
         """Break a device at a moment."""
         device = self.fleet.devices[index]
         self.fleet.faulted.add(device.thing)
-        self.at(at_ms, lambda: self._carry_out(index, device.inject(fault, self.clock.now_ms())))
+        self.at(at_ms, lambda: self.carry_out(index, device.inject(fault, self.clock.now_ms())))
 
     def clear(self, index: int, kind: str | None, at_ms: int) -> None:
         """Mend it at a moment: its faults of a kind, or all."""
         device = self.fleet.devices[index]
-        self.at(at_ms, lambda: self._carry_out(index, device.clear(kind, self.clock.now_ms())))
+        self.at(at_ms, lambda: self.carry_out(index, device.clear(kind, self.clock.now_ms())))
 
     def tell(self, index: int, said: Input, at_ms: int) -> None:
         """Let a device hear something at a moment; a message gets lost while the link is down."""
@@ -134,20 +150,33 @@ class Virtual:
 
     def power_cycle(self, index: int, at_ms: int, off_ms: int) -> None:
         """Take a device's power away for a while."""
-        self.at(at_ms, lambda: self._carry_out(index, [PowerCycle(off_ms)]))
+        self.at(at_ms, lambda: self.carry_out(index, [PowerCycle(off_ms)]))
 
     def run_until(self, end_ms: int) -> None:
-        """Let virtual time run up to a moment, with everything that happens before it."""
-        heap, wakes, devices = self._heap, self._wakes, self.fleet.devices
+        """Let virtual time run up to a moment, with everything that happens before it, unless it is halted there."""
+        heap, wakes, devices, pop = self._heap, self._wakes, self.fleet.devices, heapq.heappop
+        clock, carry_out = self.clock, self.carry_out
+        self._halted = False
         while heap and heap[0][0] <= end_ms:
-            at_ms, _, do = heapq.heappop(heap)
-            self.clock.move_to(at_ms)
-            if not isinstance(do, int):
-                do()
+            at_ms, _, do = pop(heap)
+            clock.ms = at_ms  # never back: nothing is put there for a moment that is over
+            if type(do) is not int:
+                do()  # type: ignore[operator]
             elif wakes[do] == at_ms:
                 wakes[do] = NEVER_MS
-                self._carry_out(do, devices[do].step(at_ms))
-        self.clock.move_to(end_ms)
+                if not self._silent:
+                    carry_out(do, devices[do].step(at_ms))
+            if self._halted:
+                return
+        clock.move_to(end_ms)
+
+    def halt(self) -> None:
+        """Let `run_until` return behind what is happening now."""
+        self._halted = True
+
+    def silence(self) -> None:
+        """No device does anything by itself any more; what was said is still carried and acknowledged."""
+        self._silent = True
 
     # Inside
 
@@ -156,18 +185,27 @@ class Virtual:
         heapq.heappush(self._heap, (at_ms, self._made, do))
 
     def hear(self, index: int, said: Input) -> None:
-        self._carry_out(index, self.fleet.devices[index].receive(said, self.clock.now_ms()))
+        self.carry_out(index, self.fleet.devices[index].receive(said, self.clock.now_ms()))
+
+    def is_off(self, index: int) -> bool:
+        """Was it switched off?"""
+        return index not in self._on
 
     def note(self, index: int, kind: str, detail: Mapping[str, object], thing: str = "") -> None:
         thing = thing or self.fleet.devices[index].thing
         self.ledger.note(Event(self.clock.now_ms(), "fleet", kind, thing, detail))
 
-    def _carry_out(self, index: int, outputs: list[Output]) -> None:
-        device, ledger, now_ms = self.fleet.devices[index], self.ledger, self.clock.now_ms()
+    def carry_out(self, index: int, outputs: list[Output]) -> None:
+        device, ledger, now_ms = self.fleet.devices[index], self.ledger, self.clock.ms
         for output in outputs:
             if type(output) is Publish:  # by far the most, so it does not wait for the others
                 ledger.attempted[output.kind] += 1
-                (ledger.sent if self._links[index].send(output) else ledger.dropped)[output.kind] += 1
+                if self.audit:
+                    self.audit.said(self._ports[index].way, output, now_ms / 1000)
+                if self._links[index].send(output):
+                    ledger.sent[output.kind] += 1
+                else:
+                    self._lose(index, output)
                 continue
             match output:
                 case Note(kind, detail, thing):
@@ -180,11 +218,18 @@ class Virtual:
                         self._store(now_ms, device.thing, output)
                 case Dropped(message):
                     ledger.attempted[message.kind] += 1
-                    ledger.dropped[message.kind] += 1
+                    if self.audit:
+                        self.audit.said(Way(index), message, now_ms / 1000)
+                    self._lose(index, message)
                 case PowerCycle(off_ms):
-                    device.powered = device.online = False
+                    device.switched_off()
                     self._cut(index)
-                    self.at(now_ms + off_ms, lambda: self._power_on(index))
+                    if off_ms is not None:
+                        self.at(now_ms + off_ms, lambda: self._power_on(index))
+                case PowerOn():
+                    self._power_on(index)
+                case Missed(kind, times):
+                    ledger.missed[kind] += times
                 case Sever(off_ms):
                     self._cut(index)
                     self.at(now_ms + off_ms, lambda: self._restore(index))
@@ -193,6 +238,8 @@ class Virtual:
                     self._restore(index)
                 case Subscribe(filters):
                     self._links[index].subscribe(filters)
+                case Raw(data):
+                    self._links[index].raw(data)
         if device.faults and not self._ports[index].shaped and any(fault.network for fault in device.faults):
             self._ports[index].shaped = True
             self._links[index].shape(self._ports[index])
@@ -201,15 +248,50 @@ class Virtual:
             self._wakes[index] = at_ms
             self._push(at_ms, index)
 
+    def _link(self, port: VirtualPort) -> Memory:
+        device = self.fleet.devices[port.index]
+        profile = self.fleet.profiles[device.profile]
+        frames = device.spec if profile.channel == "tcp" else None
+        return Memory(port, port.said, profile.link.queue_max, self._after, frames)
+
+    def _lose(self, index: int, message: Publish) -> None:
+        self.ledger.dropped[message.kind] += 1
+        if self.audit:
+            self.audit.dropped(Way(index), message)
+
     def _after(self, after_ms: int, do: Callable[[], None]) -> None:
         self.at(self.clock.now_ms() + after_ms, do)
 
+    def _switch_on(self, index: int) -> None:
+        if index in self._on:
+            return
+        self._on.add(index)
+        if not self.fleet.devices[index].powered:
+            self.hear(index, Booted())
+        self._restore(index)
+
+    def _switch_off(self, index: int) -> None:
+        if index not in self._on:
+            return
+        self._on.discard(index)
+        self._down[index] += 1
+        device = self.fleet.devices[index]
+        if device.online:
+            self.note(index, "disconnected", {"reason": "switched off"})
+        device.switched_off()
+        self._ports[index] = port = VirtualPort(self, index)
+        self._links[index].close()
+        self._links[index] = self._link(port)
+
     def _power_on(self, index: int) -> None:
-        self.hear(index, Booted())
+        if index in self._on:
+            self.hear(index, Booted())
         self._restore(index)
 
     def _tell(self, index: int, said: Input) -> None:
-        if self._links[index].up or not isinstance(said, Received):
+        if isinstance(said, Received):
+            self._links[index].receive(said.topic, said.payload)
+        else:
             self.hear(index, said)
 
     def _cut(self, index: int) -> None:

@@ -4,6 +4,7 @@ Rules: what the backend held before `begin` is not of this run, and is left out 
 read API is watched by nobody: everything stays empty and `stored` stays None.
 """
 
+import time
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,8 @@ class Watch:
         self.alarms: list[dict[str, Any]] = []
         self.stored: dict[str, int] | None = None
         self.failures = 0  # requests without a good answer; shown, and no reason to stop a run
+        self._began_s = self._silent_since_s = self._looked_s = 0.0
+        self._unanswered_s = 0.0
 
     @property
     def sees(self) -> bool:
@@ -45,6 +48,7 @@ class Watch:
                 pass
             self._alarms_before = frozenset(alarm["alarm_id"] for alarm in await self._get("/api/alarms"))
             self._stored_before = (await self._get("/api/counts"))["stored"]
+            self._began_s = self._looked_s = time.monotonic()
         except _NO_ANSWER as error:
             why = str(error) or "no answer in time"
             raise BackendUnavailable(f"the backend's read API at {self._api_url} cannot be used: {why}") from None
@@ -53,6 +57,7 @@ class Watch:
         """Ask for everything new; the counts first, so that what came of the messages counted is known with them."""
         if self._api_url is None:
             return
+        asked_s = time.monotonic()
         try:
             stored = (await self._get("/api/counts"))["stored"]
             while page := await self._page():
@@ -61,8 +66,23 @@ class Watch:
             alarms = await self._get("/api/alarms")
             self.alarms = [alarm for alarm in alarms if alarm["alarm_id"] not in self._alarms_before]
             self.stored = {kind: count - self._stored_before.get(kind, 0) for kind, count in stored.items()}
+            if self._silent_since_s:
+                self._unanswered_s += time.monotonic() - self._silent_since_s
+                self._silent_since_s = 0.0
         except _NO_ANSWER:
             self.failures += 1
+            self._silent_since_s = self._silent_since_s or asked_s
+        self._looked_s = time.monotonic()
+
+    @property
+    def watched_s(self) -> float:
+        """How long it was looked at."""
+        return self._looked_s - self._began_s
+
+    @property
+    def unanswered_s(self) -> float:
+        """For how much of that time there was no answer."""
+        return self._unanswered_s + (self._looked_s - self._silent_since_s if self._silent_since_s else 0.0)
 
     async def _page(self) -> list[Event]:
         """The next events of the history; none at its end."""

@@ -26,7 +26,7 @@ class Growth(Signal):
     spark: str = Field(description="The signal that starts it (> 0) or puts it out (< 0).")
     tau_s: Range = Field(description="[low, high] of its time constant; each device draws its own.")
     begins_at: float = Field(0.01, gt=0, lt=1, description="Its size when it has just begun.")
-    lasts_from: float = Field(0.15, ge=0, le=1, description="From this size on it needs no spark.")
+    lasts_from: float = Field(0.15, ge=0, le=1, description="Beyond this size it needs no spark; 1: it always does.")
 
     def inputs(self) -> tuple[str, ...]:
         return (self.spark,)
@@ -41,5 +41,5 @@ class Growth(Signal):
         now = np.where(lit, np.maximum(value, self.begins_at), value)
         grown = now * (1.0 + rate) / (1.0 + rate * now)  # logistic growth, never beyond 1
         dying = now / (1.0 + rate)
-        goes_on = lit | ((spark == 0.0) & (now >= self.lasts_from))
+        goes_on = lit | ((spark == 0.0) & (now > self.lasts_from))
         return np.where(goes_on, grown, np.where(dying < _OVER, 0.0, dying))

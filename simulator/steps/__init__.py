@@ -17,6 +17,7 @@ from pydantic import Field
 
 from simulator.checks import Check
 from simulator.faults import Fault
+from simulator.faults._part import PartFault
 from simulator.schema import Strict
 
 WAIT_MAX_S = 864_000
@@ -116,6 +117,18 @@ class Part(NamedTuple):
     for_s: float
 
 
+class Disturb(NamedTuple):
+    """Let a fault befall a part of the sandbox."""
+
+    fault: PartFault
+
+
+class Relieve(NamedTuple):
+    """End the faults of the sandbox's parts, of a kind or all."""
+
+    fault: str | None
+
+
 class Together(NamedTuple):
     """Several timelines side by side, until the last one ends."""
 
@@ -131,8 +144,8 @@ class Again(NamedTuple):
 
 
 Command = (
-    Connect | Disconnect | Inject | Clear | Wait | Until | SetDesired | Control | Publication | Job | Part | Together
-    | Again
+    Connect | Disconnect | Inject | Clear | Wait | Until | SetDesired | Control | Publication | Job | Part | Disturb
+    | Relieve | Together | Again
 )  # fmt: skip
 
 

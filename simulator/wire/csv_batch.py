@@ -5,10 +5,10 @@
     press-02,prod-a,1767225600000,,
 
 Rules: `device_id`, `productId` and `device_timestamp` are required columns, `hub_id`, `hub_timestamp` and
-`childDeviceId` optional ones, every other column is a metric. An empty cell is absent. In a metric's column a
-quoted cell is text, an unquoted one a number as JSON writes it, or `true` or `false`; so types and values come
-back exactly. UTF-8, LF or CR LF, a byte order mark is skipped. Whatever the bytes are, `decode` raises nothing
-but `CsvError`; rows are counted as a spreadsheet shows them: the header is row 1.
+`childDeviceId` optional ones, every other column is a metric. An empty cell is absent; a metric that is null gives
+one. In a metric's column a quoted cell is text, an unquoted one a number as JSON writes it, or `true` or `false`; so
+types and values come back exactly. UTF-8, LF or CR LF, a byte order mark is skipped. Whatever the bytes are, `decode`
+raises nothing but `CsvError`; rows are counted as a spreadsheet shows them: the header is row 1.
 """
 
 import re
@@ -218,6 +218,8 @@ def _fixed_cell(value: Any, column: str, row: int) -> str:
 
 
 def _metric_cell(value: Any, column: str, row: int) -> str:
+    if value is None:
+        return ""
     if isinstance(value, str):
         return _checked(_quote(value), column, row)
     if value is True or value is False:

@@ -1,10 +1,12 @@
 """Payload codecs of the telemetry: metrics to bytes, as `contracts` of the systems under test have them.
 
-Rules: pure functions `(thing, index, now_ms, metrics) -> bytes`; `index` counts a device's messages from 1.
+Rules: pure functions `(thing, index, now_ms, metrics) -> bytes`; `index` counts a device's messages from 1. A sensor
+that says nothing reads `MISSING` or `NULL`: JSON leaves the one out and has null for the other; where a message must
+have all its fields, a record of a fire sensor and a frame, `SENTINEL` stands for both.
 """
 
 from collections.abc import Callable, Mapping
-from math import nan
+from math import inf, isfinite, isinf, nan
 from typing import Literal
 
 import orjson
@@ -12,6 +14,8 @@ import orjson
 from simulator.wire.spec import ProductSpec
 
 Encoder = Callable[[str, int, int, Mapping[str, float]], bytes]
+
+MISSING, NULL, SENTINEL = nan, inf, -999.0
 
 _OUTAGE_V = 11  # 5 % of 220 V: below that there is no mains (EN 50160)
 _ANOMALY = 0.2  # the part of V·I·pf by which P may differ …
@@ -42,12 +46,34 @@ _STATUS: tuple[Callable[[Record], bool], ...] = (
     lambda of: of["aArc"] > 0,
 )
 _FIELDS = ("volt", "ct", "zct", "rzct", "pwr", "pcbTemp", "sensorTemp", "co", "voc", "pFct", "aArc")
-_UNKNOWN = dict.fromkeys(_FIELDS, nan)  # compares as neither above nor below any limit
+FIRE_RANGED = frozenset({"volt", "voltLow", "ct", "pcbTemp", "sensorTemp", "pFct"})  # the contract has a valid range
+_UNKNOWN = dict.fromkeys(_FIELDS, MISSING)  # compares as neither above nor below any limit
+
+
+def told(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Metrics as JSON has them. What is no number (a text that somebody measured) stays as it is."""
+    try:
+        if isfinite(sum(metrics.values())):  # as good as always, and quick
+            return dict(metrics)
+    except TypeError:
+        pass
+    return {
+        name: None if isinstance(value, float) and isinf(value) else value
+        for name, value in metrics.items()
+        if value == value
+    }
+
+
+def filled(metrics: Mapping[str, float]) -> Mapping[str, float]:
+    """Metrics for a message that must have them all."""
+    if isfinite(sum(metrics.values())):
+        return metrics
+    return {name: value if isfinite(value) else SENTINEL for name, value in metrics.items()}
 
 
 def platform_json(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
     """The data platform's JSON: `{"device_timestamp": ms, "data": {"metrics": {…}}}`."""
-    return orjson.dumps({"device_timestamp": now_ms, "data": {"metrics": dict(metrics)}})
+    return orjson.dumps({"device_timestamp": now_ms, "data": {"metrics": told(metrics)}})
 
 
 def platform_rest(product: str) -> Encoder:
@@ -55,7 +81,7 @@ def platform_rest(product: str) -> Encoder:
 
     def encode(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
         return orjson.dumps(
-            {"device_id": thing, "productId": product, "device_timestamp": now_ms, "metrics": dict(metrics)}
+            {"device_id": thing, "productId": product, "device_timestamp": now_ms, "metrics": told(metrics)}
         )
 
     return encode
@@ -63,13 +89,13 @@ def platform_rest(product: str) -> Encoder:
 
 def fire_status(metrics: Record) -> int:
     """The alarm bits of a fire sensor's record, from its limits; what it does not measure raises none."""
-    of = {**_UNKNOWN, **metrics}
+    of = {**_UNKNOWN, **{name: value for name, value in metrics.items() if isfinite(value)}}
     return sum(1 << bit for bit, is_alarm in enumerate(_STATUS) if is_alarm(of))
 
 
 def fire_record(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
     """The fire sensor's record: flat, with the running index and the status bits."""
-    return orjson.dumps({"deviceId": thing, "idx": index, "status": fire_status(metrics), **metrics})
+    return orjson.dumps({"deviceId": thing, "idx": index, "status": fire_status(metrics), **filled(metrics)})
 
 
 def frame(spec: ProductSpec) -> Encoder:
@@ -77,7 +103,7 @@ def frame(spec: ProductSpec) -> Encoder:
     codec, seq_mask = spec.codec, spec.seq_mask
 
     def encode(thing: str, index: int, now_ms: int, metrics: Mapping[str, float]) -> bytes:
-        values = {"device_id": thing, "seq": index & seq_mask, "device_timestamp": now_ms, **metrics}
+        values = {"device_id": thing, "seq": index & seq_mask, "device_timestamp": now_ms, **filled(metrics)}
         return codec.encode("telemetry", values)
 
     return encode
@@ -96,6 +122,7 @@ def platform_bin(spec: ProductSpec) -> Encoder:
 
 Codec = Literal["platform_json", "fire_record", "frame", "platform_bin", "platform_rest"]
 NEED_SPEC = frozenset({"frame", "platform_bin"})
+FULL = NEED_SPEC | {"fire_record"}  # their messages have all their fields
 
 
 def encoder(codec: Codec, product: str, spec: ProductSpec | None) -> Encoder:

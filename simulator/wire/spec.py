@@ -122,6 +122,14 @@ class ProductSpec(Strict):
         found = [field.type for field in self.header if isinstance(field, Number) and field.name == "seq"]
         return (1 << int(found[0][1:])) - 1 if found else 0
 
+    @cached_property
+    def keeps_time(self) -> bool:
+        """A header's `device_timestamp` comes through as it is, to the millisecond."""
+        return any(
+            isinstance(field, Number) and (field.name, field.type, field.plain) == ("device_timestamp", "u64", True)
+            for field in self.header
+        )
+
     @model_validator(mode="after")
     def _fits_together(self) -> "ProductSpec":
         Misplaced.raise_any(self._mistakes())

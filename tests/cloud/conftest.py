@@ -54,8 +54,10 @@ class Cloud:
             service,  # type: ignore[call-overload]
             aws_access_key_id=key_id,
             aws_secret_access_key=secret,
-            config=Config(signature_version="s3v4" if service == "s3" else None, retries={"total_max_attempts": 1}),
             **{
+                "config": Config(
+                    signature_version="s3v4" if service == "s3" else None, retries={"total_max_attempts": 1}
+                ),
                 "endpoint_url": self.ready["endpoint_url"],
                 "region_name": self.ready["region"],
                 "verify": self.ready["ca_file"],

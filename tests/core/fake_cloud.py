@@ -239,8 +239,10 @@ class FakeCloud:
             return end(at_ms, 416, "HTTP 416")
         cut = self.cuts.popleft() if self.cuts else len(rest)
         body = rest[:cut][: wanted.size_max - wanted.offset + 1]
+        rate = wanted.rate_kib_per_s
+        chunk_ms = max(CHUNK_MS, int(CHUNK_BYTES / 1.024 / rate)) if rate else CHUNK_MS
         for start in range(0, len(body), CHUNK_BYTES):
-            at_ms += CHUNK_MS
+            at_ms += chunk_ms
             self.runtime.tell(index, Chunk(wanted.token, body[start : start + CHUNK_BYTES]), at_ms)
         return end(at_ms, 206 if wanted.offset else 200, "connection reset" if cut < len(rest) else "")
 

@@ -34,6 +34,7 @@ YAML_ROOMS: dict[str, type[BaseModel]] = {
 # What `example` cannot guess goes here, by room and kind: {("signals", "odd"): {"odd_key": 3}}.
 EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
     ("behaviours", "hub"): {"children": {"profile": "pump", "count": 3}},
+    ("faults", "time_zone"): {"hours": -5},
     ("steps", "repeat"): {"steps": [{"kind": "hold", "for_s": 1}], "times": 3},
     ("steps", "set"): {"desired": {"interval_s": 5}},
 }

@@ -93,8 +93,8 @@ def test_says_nothing_while_the_power_is_off() -> None:
 
 def test_a_reconnection_changes_nothing() -> None:
     device, other = connected(), connected()
-    device.receive(Connected(False), START_MS + 3_333)
-    device.receive(Booted(), START_MS + 4_444)
+    device.receive(Connected(False), START_MS + 1_111)
+    device.receive(Booted(), START_MS + 2_222)
     assert times(device, START_MS + 100_000) == times(other, START_MS + 100_000)
 
 

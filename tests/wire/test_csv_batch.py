@@ -115,7 +115,7 @@ def test_every_bad_row_is_named_beside_the_good_ones_and_there_is_a_bound() -> N
 GOOD: dict[str, Any] = {"device_id": "a", "productId": "p", "device_timestamp": 1, "metrics": {}}
 UNHOLDABLE: list[tuple[dict[str, Any], Problem]] = [
     ({"metrics": {"t": math.nan}}, Problem(2, "t", "not a finite number, text, true or false")),
-    ({"metrics": {"t": None}}, Problem(2, "t", "not a finite number, text, true or false")),
+    ({"metrics": {"t": []}}, Problem(2, "t", "not a finite number, text, true or false")),
     ({"metrics": {"device_id": 1}}, Problem(1, "device_id", "a metric cannot have this name in CSV")),
     ({"metrics": {"": 1}}, Problem(1, "1", "a metric without a name")),
     ({"metrics": {"t": "x" * 1025}}, Problem(2, "t", "longer than 1024 characters")),

@@ -134,6 +134,11 @@ class Session:
         return self._state == _UP
 
     @property
+    def waiting(self) -> int:
+        """How many messages are to be sent, for the first time or again."""
+        return len(self._queue) + len(self._resend)
+
+    @property
     def unfinished(self) -> int:
         """How many messages wait or are not acknowledged yet."""
         return len(self._queue) + len(self._in_flight) + len(self._resend)
@@ -247,7 +252,7 @@ class Session:
 
     def _send(self, message: Publish, now_s: float) -> None:
         """Write a message for the first time."""
-        _, topic, payload, qos, retain, expiry_s, _ = message
+        _, topic, payload, qos, retain, expiry_s, _, _ = message
         field = self._topics.get(topic) or self._topic(topic)
         properties = self._no_properties if expiry_s is None else self._properties(expiry_s)
         if (
@@ -278,7 +283,7 @@ class Session:
 
     def _refused(self, message: Publish, sent_at_s: float) -> bool:
         """Whether the server said in CONNACK that it takes no such message, so that it is not sent."""
-        _, topic, payload, qos, retain, expiry_s, _ = message
+        _, topic, payload, qos, retain, expiry_s, _, _ = message
         if qos > self._qos_max:
             reason_code = QOS_NOT_SUPPORTED
         elif retain and not self._retain_allowed:
