@@ -17,6 +17,21 @@ from simulator.profiles import NAME
 from simulator.schema import Strict, YamlProblems, load_marked
 
 
+class AuditTable(Strict):
+    """A DynamoDB table in which the backend keeps what it gets, an item a message."""
+
+    dynamodb: str = Field(pattern=r"^[a-zA-Z0-9_.-]{3,255}$", description="Its name.")
+    thing: str = Field("device_id", min_length=1, max_length=255, description="Attribute: whose message it is.")
+    stamp: str = Field(
+        "timestamp", min_length=1, max_length=255,
+        description="Attribute: its device_timestamp, as a number or ISO 8601, or the idx of a fire sensor's record.",
+    )  # fmt: skip
+    unit: Literal["ms", "s"] = Field("ms", description="Unit of times that are numbers.")
+    kind: str | None = Field(None, min_length=1, max_length=255, description="Attribute: the kind of the message.")
+    messages: str = Field("telemetry", max_length=64, description="Its kind, for items without that attribute.")
+    stored: str | None = Field(None, min_length=1, max_length=255, description="Attribute: when it was stored.")
+
+
 class Target(Strict):
     """Where the backend is."""
 
@@ -46,6 +61,10 @@ class Target(Strict):
     api_url: str | None = Field(
         None, pattern=r"^https?://", description="The backend's read API, for checks of alarms and store."
     )
+    audit_url: str | None = Field(
+        None, pattern=r"^https?://", description="Where the backend says, page by page, which messages it got."
+    )
+    audit: AuditTable | None = Field(None, description="The table in which they are, instead of `audit_url`.")
     tcp_host: str | None = Field(None, description="Gateway for devices on the channel tcp.")
     tcp_port: int | None = Field(None, ge=1, le=65535)
     rest_url: str | None = Field(None, pattern=r"^https?://", description="Gateway for devices on the channel rest.")
@@ -61,6 +80,10 @@ class Target(Strict):
             raise ValueError(f"a target of kind '{self.kind}' has no MQTT without TLS")
         if self.kind == "sandbox" and self.mqtt_transport == "websocket":
             raise ValueError("the sandbox has both transports: a profile chooses ('transport' of its link)")
+        if self.audit and self.audit_url:
+            raise ValueError("'audit' and 'audit_url' are two places to look at: give one")
+        if self.audit and not self.has_account:
+            raise ValueError("'audit' is a table in an AWS account, and the target has none: give 'endpoint_url'")
         if self.password_env and not self.username:
             raise ValueError("'password_env' needs 'username'")
         return self

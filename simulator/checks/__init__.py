@@ -8,12 +8,18 @@ To add one, copy `devices.py`, name the file as the kind and the class as the fi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
+from simulator import rooms
+from simulator.errors import did_you_mean
+from simulator.faults import Subject
+from simulator.histogram import Histogram
 from simulator.ledger import Ledger
-from simulator.schema import Strict
+from simulator.matching import Audited
+from simulator.schema import Misplaced, Strict
+from simulator.truth import Evidence, Score, Truth, truth
 
 # Said at QoS 1 and kept by the backend, each of them: for these a count of zero means that nothing arrived.
 STORED_KINDS = ("telemetry", "control_result", "alert_report", "provisioning_complete")
@@ -41,6 +47,39 @@ class Facts:
     stored: Mapping[str, int] | None = None  # messages in the backend's store, by kind
     executions: Sequence[Mapping[str, Any]] = ()  # job executions: thing, job, status, version
     packages: Mapping[str, str] = field(default_factory=dict)  # thing → version in its $package shadow
+    subjects: Mapping[str, Subject] = field(default_factory=dict)  # the profiles, as faults know them
+    carried_by: Mapping[str, str] = field(default_factory=dict)  # hub of each device that speaks through one
+    begin_ms: int = 0
+    end_ms: int = 0  # of the run, or of what there is of it
+    audit: Audited | None = None  # made at the end of a run
+    no_audit: str = "every message is looked at when the run has ended, and not before"
+    watched_s: float = 0.0  # since the backend's read API was first asked …
+    unanswered_s: float = 0.0  # … and how long of it there was no answer
+    latencies: Mapping[str, Histogram] | None = None  # by row, in nanoseconds; None: nobody measures
+    _truth: Truth | None = field(default=None, init=False, repr=False, compare=False)
+
+    def truth(self) -> Truth:
+        """What should have been noticed, and what was."""
+        if self._truth is None:
+            self._truth = truth(
+                Evidence(
+                    self.ledger.events, {d.thing: d.profile for d in self.devices}, self.subjects, self.alarms,
+                    self.begin_ms, self.end_ms, self.audit.refusals if self.audit else (), self.executions,
+                    frozenset(device.thing for device, _ in self.disagreeing()), self.carried_by,
+                )
+            )  # fmt: skip
+        return self._truth
+
+    def disagreeing(self) -> list[tuple[DeviceFact, str]]:
+        """Devices whose version is not what their `$package` shadow or their last succeeded job says, and how."""
+        by_job = {e["thing"]: e["version"] for e in self.executions if e["status"] == "SUCCEEDED"}
+        found: list[tuple[DeviceFact, str]] = []
+        for device in self.devices if self.packages else ():
+            shadow, job = self.packages.get(device.thing), by_job.get(device.thing, device.version)
+            if device.managed and not device.version == shadow == job:
+                words = f"{device.thing} runs {device.version}, $package {shadow or 'empty'}, job {job}"
+                found.append((device, words))
+        return found
 
     def faulted(self) -> dict[str, int]:
         """When each broken device was first broken."""
@@ -73,12 +112,25 @@ class Result(NamedTuple):
 
 
 class Check(Strict):
-    """The bound, common to all; members add `kind`, their keys and `measure`."""
+    """The bound, common to all; members add `kind`, their keys and `measure`.
+
+    A check that is given no bound has its `usual` one, if it has one: the targets of the contracts.
+    """
+
+    usual: ClassVar[Mapping[str, float]] = {}  # at_least, at_most or equals
+    needs_pace: ClassVar[bool] = True  # it may fail because whoever runs the devices was too slow
 
     name: str = Field("", max_length=120, description="What the report calls it; absent: made from the check.")
     at_least: float | None = None
     at_most: float | None = None
     equals: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_usual(cls, said: Any) -> Any:
+        if isinstance(said, dict) and not any(said.get(key) is not None for key in ("at_least", "at_most", "equals")):
+            return {**said, **cls.usual}
+        return said
 
     @model_validator(mode="after")
     def _bounded(self) -> "Check":
@@ -118,3 +170,28 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     """`a, b, c … and 4 more`."""
     shown = ", ".join(names[:limit])
     return f"{shown} … and {len(names) - limit} more" if len(names) > limit else shown
+
+
+class Scoring(Check):
+    """A check of how well faults are noticed: of all, or of some kinds of fault and some profiles."""
+
+    faults: list[str] = Field([], max_length=100, description="Kinds of fault to look at; absent: all.")
+    profiles: list[str] = Field([], max_length=100, description="Profiles to look at; absent: all.")
+
+    @model_validator(mode="after")
+    def _known(self) -> "Scoring":
+        known = rooms.kinds("faults")
+        wrong = ((i, kind) for i, kind in enumerate(self.faults) if kind not in known)
+        Misplaced.raise_any(
+            Misplaced(("faults", i), f"unknown fault '{kind}'{did_you_mean(kind, known)}") for i, kind in wrong
+        )
+        return self
+
+    def score(self, facts: Facts) -> Score:
+        """Of what it looks at."""
+        return facts.truth().score("", self.faults, self.profiles)
+
+    def about(self, words: str) -> str:
+        """The words, and what is looked at."""
+        of = " and ".join(", ".join(names) for names in (self.faults, self.profiles) if names)
+        return f"{words} ({of})" if of else words

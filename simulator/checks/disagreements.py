@@ -17,12 +17,5 @@ class Disagreements(Check):
     def measure(self, facts: Facts) -> Measured:
         if not facts.packages:
             return Measured(None, "the cloud's $package shadows were not to be had")
-        by_job = {e["thing"]: e["version"] for e in facts.executions if e["status"] == "SUCCEEDED"}
-        wrong: list[str] = []
-        for device in facts.devices:
-            if not device.managed:
-                continue
-            shadow, job = facts.packages.get(device.thing), by_job.get(device.thing, device.version)
-            if not device.version == shadow == job:
-                wrong.append(f"{device.thing} runs {device.version}, $package {shadow or 'empty'}, job {job}")
+        wrong = [words for _, words in facts.disagreeing()]
         return Measured(len(wrong), listed(wrong, 3))

@@ -1,6 +1,6 @@
 """Messages that are in the backend's store more often than the fleet said them."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from simulator.checks import STORED_KINDS, Check, Facts, Measured
 
 class Duplicates(Check):
     """Stored minus said, over the kinds of message that the backend stores."""
+
+    needs_pace: ClassVar[bool] = False
 
     kind: Literal["duplicates"] = "duplicates"
     messages: list[str] = Field(list(STORED_KINDS), min_length=1, description="Kinds of message to count.")

@@ -1,6 +1,6 @@
 """Messages that were acknowledged and are not in the backend's store."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from simulator.checks import STORED_KINDS, Check, Facts, Measured
 
 class Lost(Check):
     """Acknowledged minus stored, over the kinds of message that the backend stores."""
+
+    needs_pace: ClassVar[bool] = False
 
     kind: Literal["lost"] = "lost"
     messages: list[str] = Field(list(STORED_KINDS), min_length=1, description="Kinds of message to count.")

@@ -6,7 +6,8 @@ the routine goes first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from simulator.checks import STORED_KINDS
@@ -16,7 +17,7 @@ from simulator.words import word
 TIMELINE_MAX = 3000
 POINTS_MAX = 600
 
-Verdict = Literal["passed", "failed", "interrupted", "unavailable"]
+Verdict = Literal["passed", "failed", "inconclusive", "interrupted", "unavailable"]
 Outcome = Literal["closed", "escalated", "open", "job_failed"]
 
 
@@ -117,6 +118,79 @@ class Account:
     acknowledged: int
     stored: int | None
     lost: int | None
+    missed: int = 0  # were due, and never said: whoever runs the devices was too late
+
+
+@dataclass(frozen=True, slots=True)
+class KindAudit:
+    """The messages of one kind by their fates: how many, of how many nothing explains it, what explains the others."""
+
+    kind: str
+    said: int
+    fates: dict[str, int]
+    unexplained: dict[str, int]
+    causes: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """One message whose fate nothing explains, and where it went astray."""
+
+    fate: str
+    kind: str
+    thing: str
+    stamp: int
+    at_ms: int
+    hop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Every message, from both ends; `reason` says why there is no audit."""
+
+    source: str = ""  # of what the backend got; empty: only the devices' half is known
+    reason: str = ""
+    kinds: list[KindAudit] = field(default_factory=list)
+    unexplained: list[Astray] = field(default_factory=list)  # the first of each fate
+    not_audited: dict[str, int] = field(default_factory=dict)  # messages by kind
+    strangers: int = 0  # in the store, and not from this fleet
+    unreadable: dict[str, int] = field(default_factory=dict)  # dead letters that do not say whose they are, by reason
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How long something took, in seconds."""
+
+    p50: float
+    p95: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well faults were noticed: all of them, those of a kind, or those of a profile's devices."""
+
+    of: str
+    faults: int
+    noticed: int
+    left_alone: int  # faults that were not to be noticed
+    recall: float | None
+    alarms: int  # with a fault behind them
+    false_alarms: int
+    precision: float | None
+    false_per_device_day: float | None
+    detect_s: Spread | None
+    close_s: Spread | None
+    missed: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The backend's score against what was broken."""
+
+    total: Score
+    by_fault: list[Score]
+    by_profile: list[Score]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +215,83 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class StrainSample:
+    """About a second of one engine: how well it kept pace. `worker` is empty where there is one engine."""
+
+    worker: str
+    at_ms: int
+    lasted_s: float
+    cpu: float  # share of one core
+    lag_ms: float  # the longest that the event loop stood still
+    slip_p50_ms: float  # how late devices were woken
+    slip_p99_ms: float
+    slip_max_ms: float
+    woken: int
+    said: int
+    missed: int
+    dropped: int
+    queued: int  # messages that wait in the links
+
+
+@dataclass(frozen=True, slots=True)
+class Strain:
+    """How well the generator itself kept pace; `reason` says in a line why it was the bottleneck, if it was."""
+
+    reason: str
+    slip_bound_ms: float
+    samples: list[StrainSample]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRow:
+    """What one kind of message or request came to, by all who made it; times in milliseconds."""
+
+    method: str
+    name: str
+    count: int
+    failed: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    reasons: dict[str, int]  # of failures
+    service_p50_ms: float | None = None  # from the first byte, where that is not the intended moment …
+    service_p99_ms: float | None = None  # … from which the others count
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What the devices of one worker said; `lost` says how it died."""
+
+    name: str
+    attempted: int
+    sent: int
+    acknowledged: int
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level of a load that looks for its limit."""
+
+    devices: int
+    passed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A load test, beside what every run has."""
+
+    shape: dict[str, Any]
+    devices_most: int  # on at once
+    workers: list[Worker]
+    rows: list[LoadRow]
+    levels: list[Level] = field(default_factory=list)
+    knee: int | None = None  # devices at the last good level
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """All that is known of a run."""
 
@@ -162,9 +313,13 @@ class Report:
     timeline: list[Happening] = field(default_factory=list)
     waterfalls: list[Waterfall] = field(default_factory=list)
     accounting: list[Account] = field(default_factory=list)
+    audit: Audit | None = None
+    scores: Scores | None = None
     throughput: list[Rate] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     events_dropped: int = 0
+    load: Load | None = None
+    strain: Strain | None = None
 
 
 def from_backend(rows: Iterable[Mapping[str, Any]]) -> list[Event]:
@@ -204,14 +359,18 @@ def accounting(
     sent: Mapping[str, int],
     acknowledged: Mapping[str, int],
     stored: Mapping[str, int] | None = None,
+    missed: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Account]:
     """Messages at each hop by kind; lost is what was attempted and did not reach the last hop we can see.
 
     `stored` is the backend's own count, or None when there is no backend to ask.
     """
     return [
-        _account(kind, attempted.get(kind, 0), sent.get(kind, 0), acknowledged.get(kind, 0), stored)
-        for kind in sorted({*attempted, *sent, *acknowledged})
+        replace(
+            _account(kind, attempted.get(kind, 0), sent.get(kind, 0), acknowledged.get(kind, 0), stored),
+            missed=missed.get(kind, 0),
+        )
+        for kind in sorted({*attempted, *sent, *acknowledged, *missed})
     ]
 
 

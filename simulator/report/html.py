@@ -18,7 +18,8 @@ from typing import NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from simulator.report.facts import Rate, Report, Series, Stage, Waterfall
+from simulator.matching import FATES
+from simulator.report.facts import Rate, Report, Score, Series, Stage, Waterfall
 from simulator.report.json_report import replace
 from simulator.report.svg import Line, Mark, clock, line_chart, moments
 from simulator.report.text import headline, measured_text, rerun, verdict_words
@@ -97,6 +98,8 @@ def render(report: Report) -> str:
             tiles=_tiles(report),
             charts=_throughput(report.throughput),
             sources=sorted({happening.source for happening in report.timeline}),
+            fates=_fates(report),
+            scores=_scores(report),
         )
     )
 
@@ -148,6 +151,20 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         lost = [account.lost for account in report.accounting if account.lost is not None]
         tiles.append(("messages lost", number(sum(lost)) if lost else "not known"))
     return [*tiles, ("duration", span(report.ended_at_ms - report.started_at_ms))]
+
+
+def _fates(report: Report) -> list[str]:
+    """What became of any message in this run, in the order in which it is told."""
+    kinds = report.audit.kinds if report.audit else []
+    return [fate for fate in FATES if any(fate in kind.fates for kind in kinds)]
+
+
+def _scores(report: Report) -> list[tuple[str, list[Score]]]:
+    """The rows of the score, under their headings."""
+    scores = report.scores
+    if scores is None:
+        return []
+    return [("all", [scores.total]), ("by fault", scores.by_fault), ("by profile", scores.by_profile)]
 
 
 def _story(waterfall: Waterfall, report: Report) -> Story:

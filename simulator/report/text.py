@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from simulator.matching import FATES
 from simulator.report.facts import Check, Report
 from simulator.words import number, printable, span
 
@@ -25,6 +26,7 @@ _ASCII = {
 _VERDICTS = {
     "passed": "PASSED",
     "failed": "FAILED",
+    "inconclusive": "INCONCLUSIVE",
     "interrupted": "INTERRUPTED",
     "unavailable": "BACKEND UNAVAILABLE",
 }
@@ -40,11 +42,36 @@ def verdict_lines(report: Report, paths: Sequence[Path] = (), encoding: str = "u
         lines.append(f"  {cells}  {'' if check.passed else check.why}".rstrip())
     if lines:
         lines.append("")
+    if astray := astray_line(report):
+        lines += [astray, ""]
+    lines += level_lines(report)
     lines.append(f"{headline(report)}  ({span(report.ended_at_ms - report.started_at_ms)}, seed {report.seed})")
     lines += [report.reason] if report.reason else []
     lines += [f"  | {line}" for line in report.log_tail]
     lines += [f"{path.suffix.lstrip('.') or 'file':<5} {path}" for path in paths]
     return [in_encoding(line, encoding) for line in lines]
+
+
+def level_lines(report: Report) -> list[str]:
+    """`last good level: 1,500 devices; at 1,750 no more: …`, of a load that looked for its limit."""
+    levels = report.load.levels if report.load else []
+    if not levels or report.load is None:
+        return []
+    good = "none" if report.load.knee is None else f"{number(report.load.knee)} devices"
+    bad = next((f"; at {number(level.devices)} no more: {level.why}" for level in levels if not level.passed), "")
+    return [f"last good level: {good}{bad}", ""]
+
+
+def astray_line(report: Report) -> str:
+    """`12,000 messages: 11,998 delivered, 2 lost (1 unexplained)`; empty when all went well, or nobody looked."""
+    kinds = report.audit.kinds if report.audit else []
+    said, told = sum(kind.said for kind in kinds), []
+    for fate in FATES:
+        count = sum(kind.fates.get(fate, 0) for kind in kinds)
+        odd = sum(kind.unexplained.get(fate, 0) for kind in kinds)
+        if count:
+            told.append(f"{number(count)} {fate.replace('_', ' ')}" + (f" ({number(odd)} unexplained)" if odd else ""))
+    return f"{number(said)} messages: {', '.join(told)}" if len(told) > 1 else ""
 
 
 def headline(report: Report) -> str:
@@ -74,7 +101,7 @@ def rerun(report: Report) -> str:
     """The command that does it again."""
     scenario = report.scenario_file or report.scenario
     target = [] if report.target == "sandbox" else ["--target", report.target]
-    return shlex.join(["fleetsim", "run", scenario, "--seed", str(report.seed), *target])
+    return shlex.join(["fleetsim", "load" if report.load else "run", scenario, "--seed", str(report.seed), *target])
 
 
 def _row(check: Check) -> tuple[str, str, str, str]:

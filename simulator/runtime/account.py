@@ -6,27 +6,41 @@ from dataclasses import replace
 from itertools import pairwise
 
 from simulator import __version__
+from simulator.behaviours.telemetry import Telemetry
 from simulator.checks import Facts, Result
+from simulator.errors import CHECKS_FAILED, PASSED, Inconclusive
+from simulator.faults._part import PartFault
 from simulator.fleet import Fleet
+from simulator.matching import FATES, Tally
 from simulator.report import facts as told
 from simulator.report.facts import Rate, Report, Series, Verdict
 from simulator.report.waterfall import waterfalls
+from simulator.runtime import strain
 from simulator.runtime.conductor import Record
 from simulator.scenarios import Scenario
+from simulator.truth import MISSED_MAX, Score, percentile
+
+CAUSES_MAX = 20  # of one fate
 
 
 def report(
     scenario: Scenario, seed: int, asked: tuple[str, str], fleet: Fleet, record: Record, facts: Facts, ended_at_ms: int,
     verdict: Verdict | None, exit_code: int, reason: str = "", log_tail: Sequence[str] = (),
 ) -> Report:  # fmt: skip
-    """The report of a run; without a verdict the checks decide (and the exit code becomes 0 or 1)."""
+    """The report of a run; without a verdict the checks decide, and whether the generator kept pace (0, 1 or 4)."""
     ledger = facts.ledger
     checks = [check.judge(facts) for check in scenario.checks] if verdict is None else []
     settled = verdict is None
+    pace = bounds(scenario, fleet)
+    slow = record.slow or strain.bottleneck(record.strain, pace)
     if verdict is None:
-        passed = all(check.passed for check in checks)
-        verdict, exit_code = ("passed", 0) if passed else ("failed", 1)
-    accounts = told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored)
+        failed = [(check, of) for check, of in zip(scenario.checks, checks, strict=True) if not of.passed]
+        if slow and all(check.needs_pace or of.measured is None for check, of in failed):
+            verdict, exit_code = "inconclusive", Inconclusive.exit_code
+        else:
+            verdict, exit_code = ("failed", CHECKS_FAILED) if failed else ("passed", PASSED)
+        reason = reason or slow
+    accounts = told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored, ledger.missed)
     timeline, left_out = told.timeline(ledger.events)
     by_source = {source: [e for e in ledger.events if e.source == source] for source in ("fleet", "backend")}
     return Report(
@@ -48,10 +62,30 @@ def report(
         timeline=timeline,
         waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms or ()),
         accounting=[account if settled else replace(account, lost=None) for account in accounts],
+        audit=_audit(facts) if settled else None,
+        scores=_scores(facts) if settled else None,
         throughput=_rates(record.rates),
         series=_series(fleet, record, facts),
         events_dropped=ledger.events_dropped + left_out,
+        strain=_strain(record, pace, slow),
     )
+
+
+def bounds(scenario: Scenario, fleet: Fleet) -> strain.Bounds:
+    """How late is too late, for this fleet and these checks."""
+    periods_s = [
+        behaviour.period_s.low
+        for profile in fleet.profiles.values()
+        for behaviour in profile.behaviours
+        if isinstance(behaviour, Telemetry)
+    ]
+    times_s = [check.at_most for check in scenario.checks if check.unit == "s" and check.at_most is not None]
+    return strain.bounds(periods_s, times_s)
+
+
+def _strain(record: Record, pace: strain.Bounds, slow: str) -> told.Strain | None:
+    samples = [told.StrainSample(worker, *sample) for worker, of in sorted(record.strain.items()) for sample in of]
+    return told.Strain(slow, pace.slip_ms, samples) if samples else None
 
 
 def _check(result: Result) -> told.Check:
@@ -81,9 +115,54 @@ def _faults(fleet: Fleet, record: Record) -> list[told.Fault]:
     found: list[told.Fault] = []
     for at_ms, (fault, things), _ in record.faults:
         params = fault.params
+        if isinstance(fault, PartFault):
+            kind, part = params.pop("kind"), params.pop("part")
+            found.append(told.Fault(kind, [f"the {part}"], at_ms, params, fault.words))
+            continue
         subject = fleet.profiles[fleet.devices[fleet.by_thing[things[0]]].profile].subject
         found.append(told.Fault(params.pop("kind"), list(things), at_ms, params, fault.expects(subject).words))
     return found
+
+
+def _audit(facts: Facts) -> told.Audit:
+    audit = facts.audit
+    if audit is None:
+        return told.Audit(reason=facts.no_audit)
+    return told.Audit(
+        audit.source if audit.sees_store else "", "", [_kind(tally) for tally in audit.tallies],
+        [told.Astray(*odd) for odd in audit.unexplained], dict(sorted(audit.unaudited.items())), audit.strangers,
+        dict(sorted(audit.unread.items())),
+    )  # fmt: skip
+
+
+def _kind(tally: Tally) -> told.KindAudit:
+    causes = {str(fate): dict(found.most_common(CAUSES_MAX)) for fate, found in tally.causes.items()}
+    fates = {str(fate): tally.fates[fate] for fate in FATES if tally.fates[fate]}
+    unexplained = {str(fate): tally.unexplained[fate] for fate in FATES if tally.unexplained[fate]}
+    return told.KindAudit(tally.kind, tally.said, fates, unexplained, causes)
+
+
+def _scores(facts: Facts) -> told.Scores | None:
+    """None where there is nobody to be scored, or nothing to score by."""
+    if facts.alarms is None:
+        return None
+    total, by_fault, by_profile = facts.truth().table()
+    if not (total.faults or total.left_alone or total.false_alarms):
+        return None
+    return told.Scores(_score(total), [_score(one) for one in by_fault], [_score(one) for one in by_profile])
+
+
+def _score(one: Score) -> told.Score:
+    return told.Score(
+        one.of, one.faults, one.noticed, one.left_alone, one.recall, one.alarms, one.false_alarms, one.precision,
+        one.false_per_day, _spread([took_ms for _, took_ms in one.detected]), _spread(one.close_ms),
+        one.missed[:MISSED_MAX],
+    )  # fmt: skip
+
+
+def _spread(took_ms: list[int]) -> told.Spread | None:
+    found = [at_ms / 1000 for of in (50, 95, 100) if (at_ms := percentile(took_ms, of)) is not None]
+    return told.Spread(*found) if found else None
 
 
 def _rates(totals: Sequence[Rate]) -> list[Rate]:

@@ -16,21 +16,24 @@ from types import FrameType
 import uvloop
 from botocore.exceptions import BotoCoreError, ClientError
 
-from simulator.checks import Facts
+from simulator.audit import Audit
+from simulator.checks import STORED_KINDS, Facts
 from simulator.errors import INTERRUPTED, BackendUnavailable
 from simulator.fleet import Fleet
 from simulator.ledger import Ledger
 from simulator.ops import outcome
 from simulator.ops.aws import Aws
 from simulator.profiles import Profile
-from simulator.report import html, json_report
+from simulator.recorder import BYTES_MAX, Recorder
+from simulator.report import html, json_report, junit
 from simulator.report.facts import Report, Verdict
-from simulator.runtime import account
+from simulator.runtime import account, auditing
 from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import DeviceFailed, Engine
 from simulator.runtime.live import Live
 from simulator.runtime.operator import Operator
+from simulator.runtime.run_folder import Mode, RunFolder
 from simulator.runtime.sandbox import PartEnded
 from simulator.runtime.setup import Setup
 from simulator.runtime.watch import Watch
@@ -51,11 +54,15 @@ class Plan:
     out_dir: Path
     state_dir: Path | None = None  # absent: a temporary one
     asked: tuple[str, str] = ("", "")  # scenario and target as the user named them, to run it again
+    record: Mode = "affected"  # whose wire log is kept
+    record_bytes_max: int = BYTES_MAX
 
 
 def run(plan: Plan, say: Say) -> tuple[Report, list[Path]]:
     """Runs it; the report and its files. FleetsimError when it could not even start."""
     plan.out_dir.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(plan.out_dir, plan.record)
+    folder.begin(plan.scenario, plan.seed)
     with ExitStack() as stack:
         _end_on_sigterm(stack)
         state_dir = plan.state_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetsim-")))
@@ -65,6 +72,9 @@ def run(plan: Plan, say: Say) -> tuple[Report, list[Path]]:
     paths = [plan.out_dir / "report.html", plan.out_dir / "report.json"]
     html.write(report, paths[0])
     json_report.write(report, paths[1])
+    paths.append(plan.out_dir / "junit.xml")
+    junit.write(report, paths[2])
+    stage.write_down(folder, report)
     return report, paths
 
 
@@ -88,6 +98,8 @@ class _Stage:
         self.fleet: Fleet | None = None
         self.conductor: Conductor | None = None
         self.record = Record(0)
+        self.recorder: Recorder | None = None
+        self.public_key = b""
 
     def perform(self, stack: ExitStack) -> Report:
         plan = self.plan
@@ -119,8 +131,12 @@ class _Stage:
         # The physics starts with the run, so the fleet is made at its first moment.
         self.record.started_at_ms = _now_ms()
         self.fleet = plan.scenario.build(plan.profiles, plan.seed, self.record.started_at_ms, public_key)
+        self.public_key = public_key
+        if plan.record != "none":
+            self.recorder = Recorder(self.fleet, plan.record_bytes_max)
         make_link = self.setup.links(addresses, asyncio.get_running_loop())
-        engine = Engine(self.fleet, make_link, downloads, self.ledger)
+        engine = Engine(self.fleet, make_link, downloads, self.ledger, audit=Audit(STORED_KINDS, self.fleet.speaker))
+        self.record.strain = {"": engine.samples}
         watch = Watch(addresses.api_url, self.ledger)
         alive = self.setup.sandbox.check if self.setup.sandbox else _nothing
         operator = Operator(aws, self.setup.sandbox, self.ledger, engine.now_ms, self.setup.key_file)
@@ -129,7 +145,9 @@ class _Stage:
         )
         try:
             await self.conductor.play()
-            return self.conductor.facts()
+            facts = self.conductor.facts()
+            await self._audit(facts, engine, addresses, aws)
+            return facts
         finally:
             operator.close()
             await engine.close()
@@ -137,9 +155,32 @@ class _Stage:
 
     # After
 
+    async def _audit(self, facts: Facts, engine: Engine, addresses: Addresses, aws: Aws | None) -> None:
+        """Look at every message: what became of it?"""
+        assert engine.audit
+        assert self.fleet
+        source = auditing.source(self.plan.target, addresses, aws, facts.begin_ms)
+        patience_s = auditing.PATIENCE_S if facts.stored is None else 0.0  # the conductor has waited already
+        try:
+            facts.audit = await auditing.audited(
+                engine.audit, source, self.ledger.events, facts.end_ms, self.fleet.carriers(), patience_s
+            )
+        except BackendUnavailable as error:
+            facts.no_audit = str(error)
+
+    def write_down(self, folder: RunFolder, report: Report) -> None:
+        """Everything that is needed to let it happen again."""
+        folder.end(
+            report, self.plan.scenario, self.ledger, self.record.faults, self.recorder, self.record.started_at_ms,
+            self.plan.target.kind, self.public_key,
+        )  # fmt: skip
+        if self.recorder and self.recorder.missed:
+            size_mb = self.plan.record_bytes_max >> 20
+            self.say(f"the last {self.recorder.missed:,} calls of devices were not recorded: {size_mb} MB were full")
+
     def _ask_the_cloud(self, aws: Aws, facts: Facts) -> None:
         assert self.conductor
-        if not self.plan.target.has_account:
+        if not self.plan.target.has_account or (self.setup.sandbox and "cloud" in self.setup.sandbox.dead):
             return
         made = [str(event.detail["job_id"]) for event in self.ledger.events if event.kind == "job_made"]
         jobs = list(dict.fromkeys([*self.conductor.watch.jobs(self.ledger.events), *made]))
@@ -153,7 +194,7 @@ class _Stage:
         try:
             if self.setup.sandbox:
                 self.setup.sandbox.check()
-        except PartEnded as end:
+        except BackendUnavailable as end:
             error = end
         said = str(error) if isinstance(error, BackendUnavailable) else f"the cloud does not answer: {error}"
         tail = error.log_tail if isinstance(error, PartEnded) else []

@@ -19,6 +19,7 @@ from simulator.ledger import Ledger
 from simulator.messages import Connected
 from simulator.plant import Plant
 from simulator.profiles import Profile
+from simulator.recorder import Recorder
 from simulator.runtime.virtual import Virtual
 
 DAY_S = 86_400
@@ -51,9 +52,11 @@ def day(count: int) -> None:
     )
 
 
-def message(count: int, seconds: int = 20) -> None:
-    """Device.step alone, with a heap of wake-ups: no link, no ledger."""
-    devices = fleet(once_in(1), count).devices
+def message(count: int, seconds: int = 20, record_bytes: int = 0) -> None:
+    """Device.step alone, with a heap of wake-ups: no link, no ledger; with a recorder, if it gets memory."""
+    whole = fleet(once_in(1), count)
+    recorder = Recorder(whole, record_bytes) if record_bytes else None
+    devices = whole.devices
     for device in devices:
         device.receive(Connected(False), VIRTUAL_START_MS)
     heap = [(device.wake_at_ms, index) for index, device in enumerate(devices)]
@@ -65,7 +68,8 @@ def message(count: int, seconds: int = 20) -> None:
         said += len(devices[index].step(at_ms))
         heapq.heapreplace(heap, (devices[index].wake_at_ms, index))
     took_s = time.process_time() - start_s
-    print(f"{count:6} devices, a message a second: {took_s / said * 1e6:.1f} µs of CPU a message")
+    of = f", recorded in {record_bytes >> 20} MB, {recorder.digested} digested" if recorder else ""
+    print(f"{count:6} devices, a message a second{of}: {took_s / said * 1e6:.1f} µs of CPU a message")
 
 
 def signals(count: int, steps: int = 200) -> None:
@@ -101,5 +105,7 @@ if __name__ == "__main__":
     day(100)
     for n in (100, 1000, many):
         message(n)
+    for megabytes in (1024, 4):
+        message(1000, record_bytes=megabytes << 20)
     signals(many)
     memory(many)

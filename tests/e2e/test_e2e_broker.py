@@ -130,7 +130,8 @@ def test_with_a_user_name(fleetsim: Callable[..., Command], ways: Ways, certific
     with listening(ways.tcp, "device") as listener:
         command = run(fleetsim, "any-broker", target, BROKER_PASSWORD="opensesame")
         arrived(command, listener)
-    written = "".join(path.read_text() for path in (command.folder / "out").iterdir())
+    files = [path for path in (command.folder / "out").rglob("*") if path.is_file()]
+    written = b"".join(path.read_bytes() for path in files).decode(errors="replace")
     assert "opensesame" not in command.stderr + command.stdout + written
 
 

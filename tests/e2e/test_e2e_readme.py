@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from simulator import schema, targets
+from simulator import rooms, schema, targets
 from simulator.cloud.differences import DIFFERENCES
 from simulator.wire.spec import ProductSpec
 from tests.e2e.fleetsim_command import REPO, until
@@ -104,6 +104,13 @@ def test_what_the_sandbox_lacks_is_listed() -> None:
         [sys.executable, "-m", "simulator.cloud.coverage"], cwd=REPO, capture_output=True, text=True, check=True
     )
     assert made.stdout.strip() in README
+
+
+def test_every_fault_is_listed() -> None:
+    listed = set(
+        re.findall(r"`([a-z0-9_]+)`", README[README.index("| where | faults |") : README.index("Each fault declares")])
+    )
+    assert listed == set(rooms.kinds("faults"))
 
 
 def test_scenario_of_the_readme_passes(place: Path, environment: dict[str, str]) -> None:

@@ -79,7 +79,7 @@ def test_from_a_package_to_its_installation(aws: Aws, fleetsim: Fleetsim, tmp_pa
 
     gone = fleetsim("jobs", "delete", job_id)
     assert (gone.code, gone.err.splitlines()[-1]) == (
-        2, "1 job and every execution of them go: nobody can be asked; add --yes to do it",
+        2, "delete 1 job with all executions: nobody can be asked; add --yes to do it",
     )  # fmt: skip
     assert fleetsim("jobs", "delete", job_id, "--yes").out == f"job {job_id} is being deleted\n"
 
@@ -117,6 +117,21 @@ def test_one_that_ends_otherwise_than_planned_is_an_exit_code(fleetsim: Fleetsim
     done = fleetsim("jobs", "simulate", "--job", "astray", "--yes", "--json")
     assert (done.code, done.json["astray"]) == (1, 1)
     assert done.json["executions"][0]["reason"] == "download failed: ConnectionError"
+
+
+def test_a_job_that_its_abort_criteria_cancel_says_so(fleetsim: Fleetsim, tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text("{}")
+    things = ["--thing", ",".join(THINGS[:8])]
+    fleetsim("jobs", "create", "--document", file, *things, "--id", "bad", "--snapshot", "--abort", "FAILED:50:5")
+    done = fleetsim("jobs", "simulate", "--job", "bad", "--success-rate", 0, "--parallel", 1, "--yes")
+    assert done.code == 1
+    total, why = done.out.splitlines()[-2:]
+    assert total == "8 executions: 5 FAILED, 3 SKIPPED; 3 not as planned"
+    assert why.startswith("job bad was cancelled by its abort criteria: Abort criteria for failure type FAILED")
+    none = fleetsim("jobs", "executions", "bad", "--thing", THINGS[9])
+    assert none.err.endswith(f"job 'bad' has no execution for thing '{THINGS[9]}' (8 others have one)\n")
+    fleetsim("jobs", "delete", "bad", "--yes")
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_mistakes_say_the_way_out(aws: Aws, fleet: list[str]) -> None:
         jobs.targets(aws, [], ["nobody"])
     with pytest.raises(UsageError, match="0 targets: a job has 1 to 100"):
         jobs.targets(aws, [], [])
-    with pytest.raises(UsageError, match=r"no execution of job 'known-job' for 'Vehicle-VIN-01' \(did you mean"):
+    with pytest.raises(UsageError, match=r"job 'known-job' has no execution for thing 'Vehicle-VIN-01' \(10 others"):
         jobs.execution(aws, "known-job", "Vehicle-VIN-01")
     packages.add_version(aws, "Sedan", "2.0.0", None, publish=False)
     with pytest.raises(UsageError, match=r"Sedan 2\.0\.0 is a DRAFT; publish it"):

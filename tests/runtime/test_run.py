@@ -32,10 +32,10 @@ def test_the_question_is_no_data(
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(typed))
     if agreed:
-        command._agree(BROKER, False, [])
+        command.agree(BROKER, False, [])
     else:
         with pytest.raises(UsageError, match="nothing was written"):
-            command._agree(BROKER, False, [])
+            command.agree(BROKER, False, [])
     said = capsys.readouterr()
     assert said.out == ""
     assert "Go on?" in said.err

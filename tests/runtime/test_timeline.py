@@ -162,7 +162,9 @@ def test_orders_go_to_the_operator() -> None:
             {"kind": "sandbox", "part": "backend", "action": "restart"}, {"kind": "clear"},
         ]
     )  # fmt: skip
-    assert [what for _, what in done] == ["SetDesired", "Control", "Publication", "Job", "Part", "clear"]
+    assert [what for _, what in done] == [
+        "SetDesired", "Control", "Publication", "Job", "Part", "clear", "Relieve",
+    ]  # fmt: skip
 
 
 def test_a_mistake_in_a_branch_ends_the_play() -> None:
