@@ -42,6 +42,11 @@ JsonOpt = Annotated[bool, typer.Option("--json", help="Print report.json on stdo
 SetOpt = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the scenario; again for others.")
 ]
+RecordOpt = Annotated[
+    str, typer.Option(help="Whose wire log is kept for `replay`: affected (by a fault or a failed check), all or none.")
+]
+RecordMbOpt = Annotated[int, typer.Option("--record-mb", min=1, max=100_000, help="Memory for it, at most.")]
+RunArg = Annotated[Path, typer.Argument(help="The folder of a run.")]
 StateOpt = Annotated[Path | None, typer.Option(help="Folder for keys and certificates; absent: a temporary one.")]
 
 
@@ -55,11 +60,91 @@ def run(
     yes: YesOpt = False,
     as_json: JsonOpt = False,
     given: SetOpt = None,
+    record: RecordOpt = "affected",
+    record_mb: RecordMbOpt = 64,
 ) -> None:
-    """Run a scenario and give a verdict: 0 passed, 1 checks failed, 2 wrong usage, 3 backend gone, 130 interrupted."""
+    """Run a scenario and judge it: 0 passed, 1 failed, 2 wrong usage, 3 backend gone, 4 inconclusive, 130 interrupted."""
     from simulator.cli import run as command
 
-    raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json, given or ()))
+    raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json, given or (), record, record_mb))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})
+def load(
+    more: typer.Context,
+    scenario: ScenarioArg,
+    users: Annotated[
+        int | None, typer.Option("--users", "-u", min=1, help="Users at once, instead of the scenario's shape.")
+    ] = None,
+    spawn_rate: Annotated[
+        float | None, typer.Option("--spawn-rate", "-r", min=0.01, help="With --users: so many more each second.")
+    ] = None,
+    run_time: Annotated[
+        str | None, typer.Option("--run-time", "-t", help="At most so long, as 90s, 10m, 1h30m.")
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=64, help="Locust workers on this machine, with an engine each.")
+    ] = 1,
+    ui: Annotated[bool, typer.Option("--ui/--headless", help="Locust's UI, to start and stop it by hand.")] = False,
+    web_port: Annotated[int, typer.Option(min=1, max=65535, help="Of the UI, on loopback.")] = 8089,
+    given: SetOpt = None,
+    seed: SeedOpt = None,
+    target: TargetOpt = "sandbox",
+    out: OutOpt = None,
+    state: StateOpt = None,
+    yes: YesOpt = False,
+    as_json: JsonOpt = False,
+) -> None:
+    """Run a scenario's load through Locust, with a verdict; what comes after -- is for Locust, as -- --csv run."""
+    from simulator.cli import load as command
+
+    raise typer.Exit(
+        command.load(
+            scenario, users, spawn_rate, run_time, processes, ui, web_port, given or (), seed, target, out, state, yes,
+            as_json, more.args,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+def replay(
+    folder: RunArg,
+    device: Annotated[str | None, typer.Option(help="Only this thing; absent: all that were recorded.")] = None,
+    until: Annotated[
+        float | None, typer.Option(min=0, help="Stop there: seconds since the start, or since the Unix epoch.")
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--pdb", help="Stop in the debugger: at --until, else before the first difference.")
+    ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Send the recorded messages to --target, at the same relative times.")
+    ] = False,
+    target: TargetOpt = "sandbox",
+    yes: YesOpt = False,
+) -> None:
+    """Let recorded devices live again: 0 they say the same, byte for byte; 1 with the first difference."""
+    if live:
+        from simulator.cli import replay_live
+
+        raise typer.Exit(replay_live.send(folder, device, until, target, yes))
+    from simulator.cli import replay as command
+
+    raise typer.Exit(command.play(folder, device, until, debug))
+
+
+@app.command()
+def shrink(
+    folder: RunArg,
+    check: Annotated[str | None, typer.Option(help="The failed check, by its name; absent: the first.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The smaller scenario's file; absent: in the run's folder.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Try at a sandbox each time, not in virtual time.")] = False,
+    tries: Annotated[int, typer.Option(min=1, max=100_000, help="So many candidates are tried at most.")] = 200,
+    minutes: Annotated[float, typer.Option(min=0.1, help="And for so long at most.")] = 30.0,
+) -> None:
+    """Find the smallest scenario that still fails as a run did, and write it."""
+    from simulator.cli import shrink as command
+
+    raise typer.Exit(command.shrink(folder, check, out, live, tries, minutes))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """`fleetsim commands …`: commands made, sent to devices, and what became of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -175,7 +176,9 @@ def _lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
         why = " ".join(filter(None, (reason.get("reasonCode"), reason.get("reasonDescription"))))
         aim = str(one["targetArn"]).rsplit("/", 1)[-1]
         rows.append([aim, one["executionId"], one.get("status", "started"), why, one.get("createdAt")])
-    return [*table(["device", "execution", "status", "reason", "created"], rows), counted(len(found), "execution")]
+    total = ", ".join(f"{number} {status}" for status, number in Counter(str(row[2]) for row in rows).items())
+    last = f"{counted(len(found), 'execution')}: {total}" if found else counted(0, "execution")
+    return [*table(["device", "execution", "status", "reason", "created"], rows), last]
 
 
 @commands_app.command()
@@ -250,7 +253,7 @@ def delete(
             else:
                 commands.show(op.aws, one)
         what = "execution" if aim else "command"
-        op.confirm_word("DELETE", f"{counted(len(wanted), what)} go")
+        op.confirm_word("DELETE", f"delete {counted(len(wanted), what)}")
         op.agree(f"the end of {counted(len(wanted), what)}")
         lines = []
         for one in wanted:

@@ -68,11 +68,11 @@ def _keys(fields: dict[str, FieldInfo]) -> Iterator[str]:
         says = field.description or ""
         default = "" if field.is_required() or field.default in (None, "") else f" = {_plain(field.default)}"
         needed = " (needed)" if field.is_required() else ""
-        yield from _wrapped(f"{key}{default}{needed}{f': {says}' if says else ''}", 4)
+        yield from _wrapped(f"{field.alias or key}{default}{needed}{f': {says}' if says else ''}", 4)
 
 
 def _plain(value: object) -> str:
-    text = str(value) or "empty"
+    text = str(list(value) if isinstance(value, tuple) else value) or "empty"
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 

@@ -131,7 +131,7 @@ def delete(names: NamesArg = None, *, options: "Options") -> None:
         there = [groups.show(op.aws, name) for name in wanted]
         for one in there:
             op.say(f"  {one['thingGroupName']}  {one['kind']}  {one.get('queryString', '')}".rstrip())
-        op.confirm_word("DELETE", f"{counted(len(wanted), 'group')} go")
+        op.confirm_word("DELETE", f"delete {counted(len(wanted), 'group')}")
         op.agree(f"the end of {counted(len(wanted), 'group')}")
         if not options.dry_run:
             for name in wanted:

@@ -268,7 +268,7 @@ def delete(
         wanted = some_of(op, job_ids, "job", lambda: jobs.names(op.aws))
         for job_id in wanted:
             jobs.show(op.aws, job_id)  # unknown ones are said before anything is gone
-        op.confirm_word("DELETE", f"{counted(len(wanted), 'job')} and every execution of them go")
+        op.confirm_word("DELETE", f"delete {counted(len(wanted), 'job')} with all executions")
         op.agree(f"the end of {counted(len(wanted), 'job')}")
         if not options.dry_run:
             for job_id in wanted:

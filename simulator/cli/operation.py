@@ -169,7 +169,8 @@ class Operation:
             for number, choice in enumerate(choices, 1):
                 self.say(f"  {number:>2}  {choice}")
         hint = "numbers or names, or all" if many else "number or name"
-        answer = self.ask(f"{question} ({hint})", default, flag=flag, check=lambda said: _chosen(said, choices, many))
+        asked = f"{question} ({hint})" if self.asks else question
+        answer = self.ask(asked, default, flag=flag, check=lambda said: _chosen(said, choices, many))
         return _chosen(answer, choices, many)
 
     def _answer(self, question: str) -> str:
@@ -219,6 +220,8 @@ def operation(
             host = op.aws.iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
             op.addresses = replace(op.addresses, mqtt_host=host)
         op.say(f"{target.target}: {op.where}")
+        if target.kind == "sandbox" and (others := running.others(options.sandbox_env)):
+            op.say(f"note: {others + 1} sandboxes are running; this is the one started last (--sandbox names another)")
         if writes and not later:
             op.agree()
         yield op

@@ -19,7 +19,7 @@ def read_scenario(
     """As `scenarios.read`; a rule that the backend would refuse is a YamlProblem too."""
     scenario, profiles = scenarios.read(path, given, seed)
     try:
-        load_rules(scenario.sandbox.rules)
+        load_rules(scenario.sandbox.rules, sorted({profile.thing_type for profile in profiles.values()}))
     except UsageError as error:
         mistake = str(error)
         loaded = load_marked(path, Scenario, scenarios.filled(given, seed))

@@ -8,7 +8,7 @@ from pathlib import Path
 from simulator import firmware, parameters, scenarios, targets
 from simulator.cli import writable
 from simulator.cli.rules import read_scenario
-from simulator.errors import UsageError
+from simulator.errors import CHECKS_FAILED, UsageError
 from simulator.profiles import Profile
 from simulator.report import json_report, text
 from simulator.scenarios import Scenario
@@ -23,27 +23,37 @@ def run(
     yes: bool,
     as_json: bool,
     given: Sequence[str] = (),
+    record: str = "affected",
+    record_mb: int = 64,
 ) -> int:
     """Runs a scenario; the exit code. Everything wrong in the input is raised before anything starts."""
     read, profiles = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
+    if not read.timeline:
+        raise UsageError(f"scenario '{read.scenario}' has no timeline, only a load: `fleetsim load` runs it")
     aim = targets.target(target)
     firmware.releases()
+    from simulator.runtime import run_folder
     from simulator.runtime.run import Plan
     from simulator.runtime.run import run as run_plan
 
+    mode = run_folder.mode(record)
     used_seed = read.seed if seed is None else seed
     folder = out or Path("runs") / f"{read.scenario}-{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005 - the user's own time
     if aim.kind != "sandbox":
-        _agree(aim, yes, _forecast(read, profiles, used_seed) if aim.has_account else [])
+        agree(aim, yes, _forecast(read, profiles, used_seed) if aim.has_account else [])
     if state:
         writable.folder(state, "--state")
     writable.folder(folder, "--out")
-    plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target))
+    plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target), mode, record_mb * 1024 * 1024)
     print(
         f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,
     )
     report, paths = run_plan(plan, lambda line: print(line, file=sys.stderr))
+    if report.exit_code == CHECKS_FAILED and mode != "none":
+        print(
+            f"fleetsim replay {folder} lets it happen again; fleetsim shrink {folder} makes it smaller", file=sys.stderr
+        )
     if as_json:
         sys.stdout.buffer.write(json_report.dumps(report))
     else:
@@ -60,7 +70,7 @@ def _forecast(scenario: Scenario, profiles: Mapping[str, Profile], seed: int) ->
     return [text.in_encoding(line, encoding) for line in quotas.lines(forecast(scenario, profiles, seed))]
 
 
-def _agree(target: targets.Target, yes: bool, forecast: Sequence[str]) -> None:
+def agree(target: targets.Target, yes: bool, forecast: Sequence[str]) -> None:
     """Says what will be needed and where it will be written, and asks. Also the first contact: nobody there ends it."""
     if not yes and not sys.stdin.isatty():
         raise UsageError(f"this would write to target '{target.target}', and nobody can be asked; add --yes to do it")

@@ -13,7 +13,7 @@ from simulator.cli import writable
 from simulator.cli.rules import read_scenario
 from simulator.runtime.running import announced
 from simulator.runtime.sandbox import Ports, Sandbox
-from simulator.runtime.setup import products
+from simulator.runtime.setup import known_products
 
 LOOK_S = 0.5
 
@@ -29,10 +29,10 @@ def sandbox(
 
     `rules` is a scenario: its rules, and what its profiles' bytes mean, are what the backend is told.
     """
-    kept, specs = [], []
+    kept, specs, fire = [], [], True
     if rules:
         scenario, profiles = read_scenario(scenarios.find(rules))
-        kept, specs = scenario.sandbox.rules, products(profiles)
+        kept, specs, fire = scenario.sandbox.rules, known_products(profiles), scenario.sandbox.fire
     signal.signal(signal.SIGTERM, _interrupt)
     with ExitStack() as stack:
         written = writable.file(env_file, "--env-file") if env_file else None
@@ -41,7 +41,7 @@ def sandbox(
         if state:
             writable.folder(state, "--state")
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetsim-")))
-        running = stack.enter_context(Sandbox(folder, kept, products=specs, auth=auth, ports=ports))
+        running = stack.enter_context(Sandbox(folder, kept, products=specs, auth=auth, ports=ports, fire=fire))
         lines = [f"{name}={value}" for name, value in running.addresses.environment().items()]
         if env_file and written:
             written.write_text("\n".join(lines) + "\n")

@@ -55,11 +55,22 @@ def simulate(
             ["thing", "job", "bytes", "status", "reason"],
             [[end.thing, end.job_id, end.received, end.status, end.reason] for end in ends],
         )
+        aborted = devices.aborted(op.aws, {end.job_id for end in ends if end.status != "SUCCEEDED"})
         total = ", ".join(f"{number} {name}" for name, number in summary.items())
         unplanned = f"; {len(astray)} not as planned" if astray else ""
         op.result(
-            {"seed": seed, "executions": [end._asdict() for end in ends], "summary": summary, "astray": len(astray)},
-            [*lines, f"{counted(len(ends), 'execution')}: {total}{unplanned}"],
+            {
+                "seed": seed,
+                "executions": [end._asdict() for end in ends],
+                "summary": summary,
+                "astray": len(astray),
+                "aborted": aborted,
+            },
+            [
+                *lines,
+                f"{counted(len(ends), 'execution')}: {total}{unplanned}",
+                *(f"job {job_id} was cancelled by its abort criteria: {why}" for job_id, why in aborted.items()),
+            ],
         )
     if astray:
         raise typer.Exit(CHECKS_FAILED)
