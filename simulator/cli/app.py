@@ -62,11 +62,17 @@ def run(
     given: SetOpt = None,
     record: RecordOpt = "affected",
     record_mb: RecordMbOpt = 64,
+    virtual: Annotated[
+        bool,
+        typer.Option("--virtual", help="On a clock that jumps, with the backend's core in this process."),
+    ] = False,
 ) -> None:
-    """Run a scenario and judge it: 0 passed, 1 failed, 2 wrong usage, 3 backend gone, 4 inconclusive, 130 interrupted."""
+    """Run and judge a scenario: 0 passed, 1 failed, 2 wrong usage, 3 backend gone, 4 inconclusive, 130 interrupted."""
     from simulator.cli import run as command
 
-    raise typer.Exit(command.run(scenario, seed, target, out, state, yes, as_json, given or (), record, record_mb))
+    raise typer.Exit(
+        command.run(scenario, seed, target, out, state, yes, as_json, given or (), record, record_mb, virtual)
+    )
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": False})

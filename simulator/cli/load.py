@@ -5,6 +5,7 @@ the other end of Locust's stdin: when it is gone, for whatever reason, Locust en
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,13 @@ import simulator
 from simulator import parameters, scenarios, targets
 from simulator.cli import writable
 from simulator.cli.rules import read_scenario
-from simulator.cli.run import agree
+from simulator.cli.run import agree, asked_of_account, carried
 from simulator.errors import INTERRUPTED, BackendUnavailable, UsageError
+from simulator.profiles import Profile
 from simulator.report import json_report, text
 from simulator.report.facts import Report
 from simulator.runtime import run_folder
+from simulator.scenarios import Scenario
 
 LOCUSTFILE = Path(simulator.__file__).parent / "load" / "locustfile.py"
 END_MAX_S = 60.0
@@ -48,15 +51,18 @@ def load(
     more: Sequence[str] = (),
 ) -> int:
     """Runs it; the exit code. Everything wrong in the input is raised before anything starts."""
-    read, _ = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
+    read, profiles = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
     shaped = read.load is not None and read.load.shape is not None
     if not shaped and users is None and not ui:
         raise UsageError(f"scenario '{read.scenario}' has no shape (`load: shape:`): say how many --users there are")
     if users is not None and run_time is None and not ui:
         raise UsageError("with --users the scenario's shape does not count: say how long, with --run-time")
     aim = targets.target(target)
+    used_seed = read.seed if seed is None else seed
+    most = read.load.shape.most if users is None and read.load and read.load.shape else users
+    capacity = carried(read, profiles, aim, most, processes)
     if aim.kind != "sandbox":
-        agree(aim, yes, [])
+        agree(aim, yes, _asked(read, profiles, used_seed, users, spawn_rate, run_time) if aim.has_account else [])
     folder = out or Path("runs") / f"{read.scenario}-{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005 - the user's own time
     if state:
         writable.folder(state, "--state")
@@ -76,13 +82,38 @@ def load(
         port = str(_free_port())
         arguments += ["--processes", str(processes), "--enable-rebalancing", "--master-port", port]
         arguments += ["--master-bind-port", port]
-    used_seed = read.seed if seed is None else seed
     print(
         f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,
     )
+    print(capacity, file=sys.stderr)
     code = _locust([*arguments, *more])
     return _tell(folder, code, as_json)
+
+
+def _asked(
+    scenario: Scenario, profiles: dict[str, Profile], seed: int, users: int | None, spawn_rate: float | None,
+    run_time: str | None,
+) -> list[str]:  # fmt: skip
+    """What the load asks of the account."""
+    from simulator.runtime import forecast
+    from simulator.runtime.brief import paced
+
+    shape = scenario.load.shape if scenario.load else None
+    if users is not None or shape is None:
+        devices = users or len(scenario.things())
+        load = forecast.Load(devices, spawn_rate or devices, _seconds(run_time or ""))
+    else:
+        load = forecast.load(shape)
+    return asked_of_account(scenario, paced(scenario, profiles), seed, load)
+
+
+def _seconds(text: str) -> float:
+    """What Locust's --run-time says."""
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    return (
+        float(sum(int(n or 0) * unit for n, unit in zip(found.groups(), (3600, 60, 1), strict=True))) if found else 0.0
+    )
 
 
 def _locust(arguments: Sequence[str]) -> int:

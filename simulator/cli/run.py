@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simulator import firmware, parameters, scenarios, targets
 from simulator.cli import writable
@@ -12,6 +13,9 @@ from simulator.errors import CHECKS_FAILED, UsageError
 from simulator.profiles import Profile
 from simulator.report import json_report, text
 from simulator.scenarios import Scenario
+
+if TYPE_CHECKING:
+    from simulator.runtime.forecast import Load
 
 
 def run(
@@ -25,12 +29,15 @@ def run(
     given: Sequence[str] = (),
     record: str = "affected",
     record_mb: int = 64,
+    virtual: bool = False,
 ) -> int:
     """Runs a scenario; the exit code. Everything wrong in the input is raised before anything starts."""
     read, profiles = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
     if not read.timeline:
         raise UsageError(f"scenario '{read.scenario}' has no timeline, only a load: `fleetsim load` runs it")
     aim = targets.target(target)
+    if virtual and (aim.kind != "sandbox" or state):
+        raise UsageError("--virtual runs in this process alone: it has no --target and no --state")
     firmware.releases()
     from simulator.runtime import run_folder
     from simulator.runtime.run import Plan
@@ -39,8 +46,9 @@ def run(
     mode = run_folder.mode(record)
     used_seed = read.seed if seed is None else seed
     folder = out or Path("runs") / f"{read.scenario}-{datetime.now():%Y%m%d-%H%M%S}"  # noqa: DTZ005 - the user's own time
+    capacity = "in virtual time, in this process" if virtual else carried(read, profiles, aim)
     if aim.kind != "sandbox":
-        agree(aim, yes, _forecast(read, profiles, used_seed) if aim.has_account else [])
+        agree(aim, yes, asked_of_account(read, profiles, used_seed) if aim.has_account else [])
     if state:
         writable.folder(state, "--state")
     writable.folder(folder, "--out")
@@ -49,6 +57,9 @@ def run(
         f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,
     )
+    print(capacity, file=sys.stderr)
+    if virtual:
+        from simulator.twin.play import run as run_plan
     report, paths = run_plan(plan, lambda line: print(line, file=sys.stderr))
     if report.exit_code == CHECKS_FAILED and mode != "none":
         print(
@@ -61,13 +72,26 @@ def run(
     return report.exit_code
 
 
-def _forecast(scenario: Scenario, profiles: Mapping[str, Profile], seed: int) -> list[str]:
+def carried(
+    scenario: Scenario, profiles: Mapping[str, Profile], target: targets.Target, devices: int | None = None,
+    processes: int = 1,
+) -> str:  # fmt: skip
+    """What of this machine will be used, in a line; UsageError when it is not enough."""
+    from simulator.runtime import capacity
+
+    wanted = capacity.demand(scenario, profiles, target, devices, processes)
+    return capacity.plan(wanted, capacity.machine()).line
+
+
+def asked_of_account(
+    scenario: Scenario, profiles: Mapping[str, Profile], seed: int, load: "Load | None" = None
+) -> list[str]:  # fmt: skip
     """What the run asks of the account, and about what it costs."""
     from simulator.ops import quotas
     from simulator.runtime.forecast import forecast
 
     encoding = sys.stderr.encoding or "ascii"
-    return [text.in_encoding(line, encoding) for line in quotas.lines(forecast(scenario, profiles, seed))]
+    return [text.in_encoding(line, encoding) for line in quotas.lines(forecast(scenario, profiles, seed, load))]
 
 
 def agree(target: targets.Target, yes: bool, forecast: Sequence[str]) -> None:

@@ -141,8 +141,10 @@ def error(status: int, code: str, message: str) -> Answer:
 def unsupported(api: Api, method: str, path: str) -> Answer:
     """The answer to what the sandbox does not have. 501 is the one server error that SDKs do not repeat."""
     found = api.match(method, path)
-    what = f"{found[0]} ({method} {path})" if found else f"{method} {path}"
-    return error(501, "NotImplementedException", f"The sandbox does not implement {what}")
+    if found is None:
+        text = f"{method} {path} is no operation of {api.service}; is there a slash in a name?"
+        return error(400, "InvalidRequestException", text)
+    return error(501, "NotImplementedException", f"The sandbox does not implement {found[0]} ({method} {path})")
 
 
 def _from_text(text: str, shape: Any) -> Any:

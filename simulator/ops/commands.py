@@ -102,7 +102,11 @@ def create(
             return dict(plain(aws.iot.create_command(tags=[{"Key": TAG, "Value": deployment}], **wanted)))
     except ClientError as error:
         if code(error) in THERE:
-            raise UsageError(f"command '{command_id}' is there already; delete it first, or give another id") from None
+            going = aws.iot.get_command(commandId=command_id).get("pendingDeletion")
+            why = (
+                "is being deleted, which takes the service hours;" if going else "is there already; delete it first, or"
+            )
+            raise UsageError(f"command '{command_id}' {why} give another id") from None
         raise
 
 

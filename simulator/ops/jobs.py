@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from simulator.errors import UsageError
 from simulator.ops import packages, provision
-from simulator.ops.answers import THERE, at_once, missing, named, pages, plain, refused
+from simulator.ops.answers import THERE, at_once, named, pages, plain, refused
 from simulator.ops.aws import Aws, code
 
 JOB_ID_MAX = 64
@@ -208,7 +208,9 @@ def execution(aws: Aws, job_id: str, thing: str) -> dict[str, Any]:
         if code(error) != "ResourceNotFoundException":
             raise
         there = [str(one["thing"]) for one in executions(aws, job_id)]  # says so when it is the job that is unknown
-        raise UsageError(missing(f"execution of job '{job_id}' for", thing, there)) from None
+        raise UsageError(
+            f"job '{job_id}' has no execution for thing '{thing}' ({len(there)} others have one)"
+        ) from None
     shown: dict[str, Any] = plain(found)
     shown["statusDetails"] = shown.get("statusDetails", {}).get("detailsMap", {})
     return shown

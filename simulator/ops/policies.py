@@ -41,11 +41,12 @@ def device(aws: Aws) -> list[dict[str, Any]]:
 
 
 def backend(aws: Aws) -> list[dict[str, Any]]:
-    """The backend hears the fleet and the service's events; it answers uploads by MQTT, and writes through the API."""
+    """The backend hears the fleet and the service's events; by MQTT it answers uploads and says alerts of fire risk."""
     heard = ["iotlink/*", "devices/*", "fire-prediction/*", "$aws/events/*"]
+    said = ["iotlink/*", "fire-prediction/alerts/*"]
     return [
         {"Effect": "Allow", "Action": "iot:Connect", "Resource": mark.arn(aws, f"client/{BACKEND_CLIENT}*")},
-        {"Effect": "Allow", "Action": "iot:Publish", "Resource": mark.arn(aws, "topic/iotlink/*")},
+        {"Effect": "Allow", "Action": "iot:Publish", "Resource": [mark.arn(aws, f"topic/{t}") for t in said]},
         {"Effect": "Allow", "Action": "iot:Receive", "Resource": [mark.arn(aws, f"topic/{t}") for t in heard]},
         {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": [mark.arn(aws, f"topicfilter/{t}") for t in heard]},
     ]

@@ -11,7 +11,7 @@ than the document says) fails an execution whatever the plan says; one that ende
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -41,6 +41,8 @@ GONE = (
     "TerminalStateException",
     "InvalidStateTransitionException",
 )
+
+ABORTED = "ABORT_CANCEL"  # the reason that the service gives
 
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 
@@ -99,6 +101,21 @@ def pending(aws: Aws, job_ids: Sequence[str] = (), things: Sequence[str] = ()) -
         return [one for one in found if not wanted or one.thing in wanted]
 
     return sorted(one for found in at_once(of_job, chosen) for one in found)
+
+
+def aborted(aws: Aws, job_ids: Collection[str]) -> dict[str, str]:
+    """Those of the jobs that their own abort criteria cancelled, and the service's words about it."""
+    found = {}
+    for job_id in sorted(job_ids):
+        try:
+            job = aws.iot.describe_job(jobId=job_id)["job"]
+        except ClientError as error:
+            if code(error) not in GONE:
+                raise
+        else:
+            if job.get("reasonCode") == ABORTED:
+                found[job_id] = job.get("comment", "")
+    return found
 
 
 def plan(found: Sequence[Pending], success_percent: float, seed: int) -> list[Planned]:

@@ -29,7 +29,7 @@ def find(env_file: Path | None = None, environ: Mapping[str, str] = os.environ) 
 
     UsageError when the file is no env file of a sandbox; BackendUnavailable when none runs.
     """
-    named = env_file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
+    named = _named(env_file, environ)
     if named and not named.is_dir():
         return _read(named)
     found = _alive(named or folder(environ))
@@ -38,12 +38,23 @@ def find(env_file: Path | None = None, environ: Mapping[str, str] = os.environ) 
     return _read(found[-1])
 
 
+def others(env_file: Path | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """How many sandboxes run besides the one that `find` takes; 0 when that was named."""
+    named = _named(env_file, environ)
+    return 0 if named and not named.is_dir() else max(0, len(_alive(named or folder(environ))) - 1)
+
+
 def folder(environ: Mapping[str, str] = os.environ) -> Path:
     """Where running sandboxes say where they are."""
     if environ.get(VARIABLE) and Path(environ[VARIABLE]).is_dir():
         return Path(environ[VARIABLE])
     runtime = environ.get("XDG_RUNTIME_DIR")
     return Path(runtime) / "fleetsim" if runtime else Path(environ.get("HOME", "/")) / ".cache" / "fleetsim"
+
+
+def _named(env_file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The env file or folder that was given, by a flag or in the environment."""
+    return env_file or (Path(environ[VARIABLE]) if environ.get(VARIABLE) else None)
 
 
 @contextmanager

@@ -48,6 +48,9 @@ def test_the_newest_one_counts(place: Path) -> None:
         stack.enter_context(running.announced(lines(AWS_DEFAULT_REGION="first"), place))
         with running.announced(lines(AWS_DEFAULT_REGION="second"), place):
             assert look(place).region == "second"
+            around = {"XDG_RUNTIME_DIR": str(place.parent)}
+            assert running.others(environ=around) == 1
+            assert running.others(next(place.iterdir()), around) == 0, "which one was meant was said"
         assert look(place).region == "first"
 
 

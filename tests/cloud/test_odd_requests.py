@@ -55,6 +55,12 @@ def test_names_end_where_they_end(cloud: Cloud) -> None:
     assert refusal(iot.create_topic_rule, ruleName="one\n", topicRulePayload={"sql": "x", "actions": []})[0] == 400
 
 
+def test_a_slash_in_a_name_is_no_missing_operation(cloud: Cloud) -> None:
+    assert refusal(cloud.client("iot").create_thing, thingName="a/b") == (
+        400, "InvalidRequestException", "POST /things/a/b is no operation of iot; is there a slash in a name?",
+    )  # fmt: skip
+
+
 def test_membership_by_the_arn_of_another_place(cloud: Cloud) -> None:
     iot = cloud.client("iot")
     iot.create_thing(thingName="here")
