@@ -50,7 +50,7 @@ class Group(Strict):
     channel: Channel | None = Field(None, description="mqtt, tcp or rest; absent: the profile's.")
     every_s: float | None = Field(
         None, ge=PERIOD_S.low, le=PERIOD_S.high,
-        description="Seconds between two telemetry messages; it looks and reports less often, too. Absent: the profile's.",
+        description="Seconds between two telemetry messages; it looks less often, too. Absent: the profile's.",
     )  # fmt: skip
 
     @property

@@ -179,7 +179,9 @@ class Backend:
         rule, product = self.rules.find(alarm.rule_id), self._devices[alarm.thing].product
         if rule is None or rule.type != alarm.rule_type:
             return False
-        return rule.is_for(product) and (rule.type != "fire" or rule is self.rules.fire_of(product))
+        if rule.type == "fire":
+            return self.fire is not None and rule is self.rules.fire_of(product)
+        return rule.is_for(product)
 
     def _judge_by_product(self, device: Device) -> None:
         """Give a device the rules of its product."""

@@ -59,6 +59,8 @@ class Rule(BaseModel):
         ):
             if has != (self.type == needed_by):
                 raise ValueError(f"{key}: a rule of type {self.type} {'has none' if has else 'needs one'}")
+        if self.ruleId == "fire-risk" and self.type != "fire":
+            raise ValueError("ruleId: 'fire-risk' is the rule of the fire prediction: give it type fire, or another id")
         return self
 
     def model_post_init(self, _context: Any) -> None:

@@ -164,7 +164,8 @@ def _tell(folder: Path, code: int, as_json: bool) -> int:
     else:
         paths = [folder / name for name in REPORTS]
         print("\n".join(text.verdict_lines(report, paths, sys.stdout.encoding or "ascii")))
-    return code or report.exit_code
+    # Ctrl-C is also how one leaves the UI, after a test that has its verdict.
+    return report.exit_code if code == INTERRUPTED else code or report.exit_code
 
 
 def _environment() -> dict[str, str]:

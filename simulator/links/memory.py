@@ -120,7 +120,7 @@ class Memory:
 
     def send(self, message: Publish) -> bool:
         if self.up and not self._queue and self._network is None:
-            self._deliver(message)
+            self._sink.acknowledged(message, 0.0, self._far(message) or 0)
             return True
         if self._queue is None:
             self._queue = deque()
@@ -147,7 +147,7 @@ class Memory:
     def raw(self, data: bytes) -> None:
         """A far side that reads frames skips what is none; one that reads packets hangs up."""
         if self.up and self._spec is None:
-            self._lose("the server closed the connection")
+            self.lose("the server closed the connection")
 
     def tick(self, now_s: float) -> None:
         """What could time out has its own timer."""
@@ -227,7 +227,7 @@ class Memory:
 
     def _give_up(self, connection: Connection, flight: Flight) -> None:
         if connection is self._connection and not flight.answered:
-            self._lose(f"no acknowledgement within {ACK_TIMEOUT_MS // 1000} s")
+            self.lose(f"no acknowledgement within {ACK_TIMEOUT_MS // 1000} s")
 
     # --- the connection ---
 
@@ -254,8 +254,10 @@ class Memory:
         if tries == self._tries and not self.up:
             self._try()
 
-    def _lose(self, reason: str) -> None:
+    def lose(self, reason: str) -> None:
         """The connection is over by itself: make a new one after a while."""
+        if not self.up:
+            return
         self._down(reason)
         self._try_later()
 

@@ -1,108 +1,116 @@
-"""One fleet under Locust: Locust's events on one side, the engine child on the other.
+"""One fleet under Locust: who has which part of it. Locust's event `init`.
 
-The child is made ready at Locust's `init`, after any fork, so that a test's run time is all load; it stays for as
-many tests as Locust runs, each of which begins with the fleet as new, and ends with Locust.
+    one Locust   lead and crew in the same process
+    master       the lead; workers: a crew each. They speak by Locust's own messages, one kind in each direction.
+
+What is started is started here, after any fork; it stays for as many tests as Locust runs, and ends with Locust.
 """
 
 import logging
-import sys
+import os
+import time
 from typing import Any
 
 import gevent
 from locust.env import Environment
-from locust.runners import Runner
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from simulator.errors import INTERRUPTED
-from simulator.load import options
-from simulator.load.engine import End, EngineChild
-from simulator.load.places import Places
-from simulator.load.statistics import merge
-from simulator.runtime.meter import Row
+from simulator.load.cast import cast
+from simulator.load.children import End
+from simulator.load.crew import Crew, complain
+from simulator.load.lead import Lead, end_with_stdin
 
 logger = logging.getLogger("fleetsim")
 
-
-class Session:
-    """Gives devices to users, and what they measured to Locust's statistics."""
-
-    def __init__(self, environment: Environment, runner: Runner) -> None:
-        """Starts the child; SystemExit with its message and its exit code when it cannot get ready."""
-        self._environment, self._runner = environment, runner
-        self._child = EngineChild(
-            options.child_arguments(environment.parsed_options), say=logger.info, show=self._show, lost=self._lost
-        )
-        try:
-            self._child.wait_until_ready()
-        except KeyboardInterrupt:
-            self._child.close()
-            sys.exit(INTERRUPTED)
-        if end := self._child.end:
-            sys.stderr.write(f"{end.error}\n")
-            sys.exit(end.exit_code)
-        self._facts = self._child.facts
-        self._places = Places(self._facts["devices"])
-        self._idle = 0
-        environment.host = environment.host or self._facts["target"]
-        logger.info("%(devices)d devices of scenario '%(scenario)s' are ready, seed %(seed)d", self._facts)
-        environment.events.test_start.add_listener(self._test_start)
-        environment.events.spawning_complete.add_listener(self._spawned)
-        environment.events.test_stop.add_listener(self._test_stop)
-        environment.events.quit.add_listener(self._quit)
-
-    # Users
-
-    def take(self) -> int | None:
-        """Switch a device on for a user; None when all are taken: the user stays idle."""
-        index = self._places.take()
-        if index is not None:
-            self._child.start(index)
-            return index
-        if not self._idle:
-            logger.warning("all %d devices of the fleet are in use: every further user stays idle", self._places.size)
-        self._idle += 1
-        return None
-
-    def give_back(self, index: int | None) -> None:
-        """The user is gone: its device is switched off."""
-        if index is None:
-            self._idle -= 1
-        else:
-            self._child.stop(index)
-            self._places.give_back(index)
-
-    # Locust
-
-    def _test_start(self, **_: Any) -> None:
-        if self._child.end:
-            logger.error("there is no engine any more (%s): start Locust again", self._child.end.error)
-            gevent.spawn(self._runner.stop)
-            raise gevent.GreenletExit  # Ends the start of the test. Locust's own StopTest prints a traceback.
-
-    def _spawned(self, user_count: int, **_: Any) -> None:
-        gevent.sleep(0)  # The last users have yet to begin.
-        logger.info("%d users: %d devices, %d idle", user_count, self._places.taken, self._idle)
-
-    def _test_stop(self, **_: Any) -> None:
-        self._child.settle()
-
-    def _quit(self, **_: Any) -> None:
-        self._child.close()
-
-    # The child
-
-    def _show(self, row: Row, at_s: float) -> None:
-        merge(self._environment.stats, row, at_s)
-
-    def _lost(self, end: End) -> None:
-        """Nothing can go on: the test stops, and Locust too when nobody is there to look at it."""
-        logger.error("%s", "\n".join([end.error, *end.log_tail]))
-        self._environment.process_exit_code = end.exit_code
-        if self._environment.web_ui:
-            self._runner.stop()
-        else:
-            self._runner.quit()
+MESSAGE = "fleetsim"
+MASTER_SILENT_MAX_S = 10.0
+LOOK_S = 1.0
 
 
 def begin(environment: Environment, runner: Runner, **_: Any) -> None:
-    """Locust's event `init`."""
-    environment.fleet = Session(environment, runner)
+    """Get everything ready; SystemExit when that is not possible."""
+    if environment.parsed_options.fleet_show:
+        _speak_plainly()
+    if isinstance(runner, WorkerRunner):
+        _begin_worker(environment, runner)
+    elif isinstance(runner, MasterRunner):
+        leads: list[Lead] = []  # Workers may greet before there is one; they do it again.
+
+        def carry(msg: Any, **_: Any) -> None:
+            for lead in leads:
+                lead.carry(msg.node_id, msg.data)
+
+        runner.register_message(MESSAGE, carry)
+        lead = Lead(environment, runner, lambda worker, what: runner.send_message(MESSAGE, what, worker))
+        leads.append(lead)
+        _begin_lead(environment, runner, lead)
+        environment.events.quit.add_listener(lambda **_: lead.close())
+    else:
+        _begin_both(environment, runner)
+
+
+def _speak_plainly() -> None:
+    """What we have to say is little, and somebody else shows what is measured."""
+    plain = logging.StreamHandler()
+    plain.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(plain)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    logging.getLogger("locust.stats_logger").setLevel(logging.WARNING)
+    # Locust means users that work in its own process; a device costs it next to nothing.
+    logging.getLogger("locust.runners").addFilter(lambda line: "spawn rate is very high" not in line.getMessage())
+
+
+def _begin_lead(environment: Environment, runner: Runner, lead: Lead) -> None:
+    environment.fleet_lead = lead  # for the pages of Locust's UI
+    lead.wait_until_ready()
+    if environment.parsed_options.end_with_stdin:
+        end_with_stdin(runner)
+
+
+def _begin_both(environment: Environment, runner: Runner) -> None:
+    crews: list[Crew] = []
+    lead = Lead(environment, runner, lambda _, what: crews[0].told(what))
+    _begin_lead(environment, runner, lead)
+    crew = Crew(
+        environment, lambda line: lead.carry("local", line), lambda why, code: lead.fail(End(why, code, [])),
+        lambda _: None,
+    )  # fmt: skip
+    crews.append(crew)
+    environment.fleet = crew
+    crew.wait_until_ready()
+    environment.events.test_stop.add_listener(lambda **_: crew.settle())
+    environment.events.quit.add_listener(lambda **_: crew.close())
+    environment.events.quit.add_listener(lambda **_: lead.close())
+
+
+def _begin_worker(environment: Environment, runner: WorkerRunner) -> None:
+    def ended(why: str, exit_code: int) -> None:
+        complain(why)
+        environment.process_exit_code = exit_code
+        if not crew.is_member:
+            # Not in order: a master that waits for workers ends when the last one that it has says goodbye.
+            os._exit(exit_code)
+        gevent.spawn(runner.quit)
+
+    forked = bool(environment.parsed_options.processes)
+    crew = Crew(
+        environment, lambda line: runner.send_message(MESSAGE, line), ended,
+        lambda brief: cast.configure(brief.scenario, brief.profiles),
+    )  # fmt: skip
+    runner.register_message(MESSAGE, lambda msg, **_: crew.told(msg.data))
+    environment.fleet = crew
+    environment.events.test_stop.add_listener(lambda **_: crew.settle())
+    environment.events.quit.add_listener(lambda **_: crew.close())
+    runner.greenlet.spawn(_look_after_master, runner, os.getppid() if forked else None, ended)
+
+
+def _look_after_master(runner: WorkerRunner, parent: int | None, ended: Any) -> None:
+    """A load that nobody conducts any more must end."""
+    while True:
+        gevent.sleep(LOOK_S)
+        heard_s = runner.last_heartbeat_timestamp
+        silent = heard_s is not None and time.time() - heard_s > MASTER_SILENT_MAX_S
+        if silent or (parent is not None and os.getppid() != parent):
+            ended("the master is gone, so this worker ends", 3)
+            return

@@ -100,7 +100,7 @@ def measured_text(check: Check) -> str:
 def rerun(report: Report) -> str:
     """The command that does it again."""
     scenario = report.scenario_file or report.scenario
-    target = [] if report.target == "sandbox" else ["--target", report.target]
+    target = {"sandbox": [], "virtual": ["--virtual"]}.get(report.target, ["--target", report.target])
     return shlex.join(["fleetsim", "load" if report.load else "run", scenario, "--seed", str(report.seed), *target])
 
 

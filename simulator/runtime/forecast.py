@@ -3,6 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from math import ceil
+from typing import NamedTuple
 
 from simulator.behaviours import Behaviour
 from simulator.behaviours.heartbeat import Heartbeat
@@ -13,6 +16,7 @@ from simulator.behaviours.upload import Upload
 from simulator.ops.quotas import Once, Saying, Use
 from simulator.profiles import Profile
 from simulator.scenarios import Scenario
+from simulator.shapes import LASTS_MAX_S, Shape
 from simulator.signals import Range
 from simulator.steps import Connect, Entry, Step
 
@@ -20,19 +24,52 @@ CONNECTING = 2  # CONNECT and SUBSCRIBE
 SHADOW_ANSWERS = 1  # accepted, which the device hears
 SHADOW_START = 2  # the GET after a connect, and its answer
 UPLOAD_MESSAGES = 3  # request, URLs, complete
+LOOKS = 5000  # at a shape
 
 
-def forecast(scenario: Scenario, profiles: Mapping[str, Profile], seed: int) -> Use:
-    """What it comes to when every step that waits waits as long as it may."""
+class Load(NamedTuple):
+    """What a load makes of a fleet."""
+
+    devices: int  # that are on at the most
+    per_s: float  # that come in a second
+    lasts_s: float
+
+
+def load(shape: Shape) -> Load:
+    """What a shape makes of it, if no level fails."""
+    low_s, high_s = 0.0, 1.0
+    while shape.users(high_s) is not None and high_s < LASTS_MAX_S:
+        low_s, high_s = high_s, 2 * high_s
+    for _ in range(40):
+        middle_s = (low_s + high_s) / 2
+        low_s, high_s = (middle_s, high_s) if shape.users(middle_s) is not None else (low_s, middle_s)
+    look_s = max(1.0, high_s / LOOKS)
+    levels = [0, *(shape.users(n * look_s) or 0 for n in range(int(high_s / look_s) + 1))]
+    return Load(shape.most, max(b - a for a, b in pairwise(levels)) / look_s, high_s)
+
+
+def forecast(
+    scenario: Scenario, profiles: Mapping[str, Profile], seed: int, load: Load | None = None
+) -> Use:  # fmt: skip
+    """What it comes to when every step that waits waits as long as it may, or under a load.
+
+    A load has the profiles in equal parts; all of the fleet is there, if not on.
+    """
     members = [(thing, name) for thing, name, _ in scenario.things() if profiles[name].channel == "mqtt"]
     children = [name for _, name, _ in scenario.children(profiles)]
     own, through = Counter(name for _, name in members), Counter(children)
     roster = [Entry(thing, name, False) for thing, name, _ in scenario.things()]
     everybody = own + through
+    connections = len(members)
+    if load:
+        share = min(1.0, load.devices / max(1, len(roster)))
+        own, through = (Counter({name: ceil(n * share) for name, n in of.items()}) for of in (own, through))
+        connections = own.total()
+    connects_per_s = load.per_s if load else _connects_per_s(scenario.timeline, roster, seed)
     return Use(
-        duration_s=longest_s(scenario.timeline),
-        connections=len(members),
-        connects_per_s=min(_connects_per_s(scenario.timeline, roster, seed), len(members)),
+        duration_s=load.lasts_s if load else longest_s(scenario.timeline),
+        connections=connections,
+        connects_per_s=min(connects_per_s, connections),
         things=len(members) + len(children),
         certificates=len(members),
         thing_types=len({profiles[name].thing_type for name in everybody}),
@@ -42,7 +79,7 @@ def forecast(scenario: Scenario, profiles: Mapping[str, Profile], seed: int) -> 
             *(saying for name, count in through.items() for saying in _says(profiles[name], count, as_child=True)),
         ],
         onces=[
-            Once("CONNECT and SUBSCRIBE", len(members), CONNECTING),
+            Once("CONNECT and SUBSCRIBE", connections, CONNECTING),
             *(once for name, count in own.items() for once in _once(profiles[name], count)),
             *(once for name, count in through.items() for once in _once(profiles[name], count, as_child=True)),
         ],

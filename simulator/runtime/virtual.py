@@ -7,11 +7,12 @@ come back with `tell`.
 
 import heapq
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from simulator.audit import Audit, Way
 from simulator.behaviours import NEVER_MS
 from simulator.clock import VirtualClock
-from simulator.faults import Fault
+from simulator.faults import Active, Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.links.memory import Memory
@@ -37,9 +38,22 @@ from simulator.messages import (
     Upload,
 )
 
+_DEVICE_BITS = 20  # as many devices as that may have an alarm of their own
+_DEVICE_MASK = (1 << _DEVICE_BITS) - 1
+
 Record = Callable[[int, str, Publish], int | None]  # (now_ms, thing, message) → a reason code, if it is refused
 Fetch = Callable[[int, str, Download], None]  # (now_ms, thing, what is wanted)
 Store = Callable[[int, str, Upload], None]  # (now_ms, thing, what is given)
+
+
+class Gate(Protocol):
+    """Who lets devices in at the far side."""
+
+    def refuses(self, index: int) -> str | None:
+        """Why a device whose connection is not as it should be cannot be let in; None when it can."""
+
+    def entered(self, index: int) -> None:
+        """A device is connected from now on."""
 
 
 class VirtualPort:
@@ -55,6 +69,8 @@ class VirtualPort:
 
     def connected(self, session_present: bool) -> None:
         self.runtime.note(self.index, "connected", {"session_present": session_present})
+        if self.runtime.gate:
+            self.runtime.gate.entered(self.index)
         self.runtime.hear(self.index, Connected(session_present))
 
     def disconnected(self, reason: str) -> None:
@@ -76,7 +92,9 @@ class VirtualPort:
         return self.runtime.fleet.devices[self.index].carry(data, up, self.runtime.clock.now_ms())
 
     def reach(self) -> str | None:
-        return self.runtime.fleet.devices[self.index].reach(self.runtime.clock.now_ms())
+        runtime = self.runtime
+        why = runtime.fleet.devices[self.index].reach(runtime.clock.now_ms())
+        return why or (runtime.gate.refuses(self.index) if runtime.gate else None)
 
     def said(self, message: Publish) -> int:
         """The far side has it; its reason code."""
@@ -102,14 +120,15 @@ class Virtual:
         """`record` is told what every device says; `fetch` and `store` what it gets and puts, to answer by `tell`."""
         self.fleet, self.clock, self.ledger, self.audit = fleet, clock, ledger, audit
         self.record, self._fetch, self._store = record, fetch, store
+        self.gate: Gate | None = None
         self._ports = [VirtualPort(self, index) for index in range(len(fleet.devices))]
         self._links = [self._link(port) for port in self._ports]
         self._on: set[int] = set()  # those that were switched on
         self._down = [1] * len(fleet.devices)  # reasons why a link is down: not started, network cut, power off
-        self._heap: list[
-            tuple[int, int, Callable[[], None] | int]
-        ] = []  # (at_ms, order, what; a number: wake that one)
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []  # (at_ms, order, what)
         self._made = 0
+        self._start_ms = clock.now_ms()
+        self._alarms: list[int] = []  # a heap, too: when, after the start, and which device is to wake, in one number
         self._wakes = [NEVER_MS] * len(fleet.devices)
         self._halted = self._silent = False
 
@@ -148,26 +167,36 @@ class Virtual:
         self.at(at_ms, lambda: self._cut(index))
         self.at(at_ms + for_ms, lambda: self._restore(index))
 
+    def lose(self, index: int, reason: str) -> None:
+        """The far side ends a device's connection now."""
+        self._links[index].lose(reason)
+
     def power_cycle(self, index: int, at_ms: int, off_ms: int) -> None:
         """Take a device's power away for a while."""
         self.at(at_ms, lambda: self.carry_out(index, [PowerCycle(off_ms)]))
 
     def run_until(self, end_ms: int) -> None:
         """Let virtual time run up to a moment, with everything that happens before it, unless it is halted there."""
-        heap, wakes, devices, pop = self._heap, self._wakes, self.fleet.devices, heapq.heappop
-        clock, carry_out = self.clock, self.carry_out
+        heap, alarms, wakes, devices, pop = self._heap, self._alarms, self._wakes, self.fleet.devices, heapq.heappop
+        clock, carry_out, start_ms = self.clock, self.carry_out, self._start_ms
         self._halted = False
-        while heap and heap[0][0] <= end_ms:
-            at_ms, _, do = pop(heap)
-            clock.ms = at_ms  # never back: nothing is put there for a moment that is over
-            if type(do) is not int:
-                do()  # type: ignore[operator]
-            elif wakes[do] == at_ms:
-                wakes[do] = NEVER_MS
-                if not self._silent:
-                    carry_out(do, devices[do].step(at_ms))
-            if self._halted:
-                return
+        while not self._halted:
+            alarm_ms = start_ms + (alarms[0] >> _DEVICE_BITS) if alarms else NEVER_MS
+            if heap and heap[0][0] <= alarm_ms:
+                if heap[0][0] > end_ms:
+                    break
+                clock.ms, _, do = pop(heap)  # never back: nothing is put there for a moment that is over
+                do()
+            elif alarm_ms > end_ms:
+                break
+            else:
+                clock.ms, index = alarm_ms, pop(alarms) & _DEVICE_MASK
+                if wakes[index] == alarm_ms:
+                    wakes[index] = NEVER_MS
+                    if not self._silent:
+                        carry_out(index, devices[index].step(alarm_ms))
+        else:
+            return
         clock.move_to(end_ms)
 
     def halt(self) -> None:
@@ -179,10 +208,6 @@ class Virtual:
         self._silent = True
 
     # Inside
-
-    def _push(self, at_ms: int, do: Callable[[], None] | int) -> None:
-        self._made += 1
-        heapq.heappush(self._heap, (at_ms, self._made, do))
 
     def hear(self, index: int, said: Input) -> None:
         self.carry_out(index, self.fleet.devices[index].receive(said, self.clock.now_ms()))
@@ -240,13 +265,13 @@ class Virtual:
                     self._links[index].subscribe(filters)
                 case Raw(data):
                     self._links[index].raw(data)
-        if device.faults and not self._ports[index].shaped and any(fault.network for fault in device.faults):
+        if device.faults and not self._ports[index].shaped and any(map(_stands_at_its_way, device.faults)):
             self._ports[index].shaped = True
             self._links[index].shape(self._ports[index])
         wake_at_ms = device.wake_at_ms
         if wake_at_ms != NEVER_MS and self._wakes[index] != (at_ms := max(wake_at_ms, now_ms)):
             self._wakes[index] = at_ms
-            self._push(at_ms, index)
+            heapq.heappush(self._alarms, (at_ms - self._start_ms) << _DEVICE_BITS | index)
 
     def _link(self, port: VirtualPort) -> Memory:
         device = self.fleet.devices[port.index]
@@ -302,3 +327,7 @@ class Virtual:
         self._down[index] -= 1
         if self._down[index] == 0:
             self._links[index].open()
+
+
+def _stands_at_its_way(fault: Active) -> bool:
+    return fault.network or fault.disguise() is not None

@@ -9,6 +9,6 @@ opens a socket, reads a clock or draws a number that the seed does not give.
     play.py     plays a scenario and makes its report
 """
 
-from simulator.twin.play import fails, play, run, unfit
+from simulator.twin.play import play, run, unfit
 
-__all__ = ["fails", "play", "run", "unfit"]
+__all__ = ["play", "run", "unfit"]

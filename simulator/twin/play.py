@@ -92,35 +92,20 @@ def run(plan: "Plan", say: Say = _nobody) -> tuple[Report, list[Path]]:
 
     The wire log is kept with `--record all` only: what a run in virtual time said comes out again by running it again.
     """
+    player = _player(plan.scenario, plan.profiles, plan.seed, Core, say)
     plan.out_dir.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(plan.out_dir, plan.record)
     folder.begin(plan.scenario, plan.seed)
-    player = _player(plan.scenario, plan.profiles, plan.seed, Core, say)
     recorder = Recorder(player.fleet, plan.record_bytes_max) if plan.record == "all" else None
     report = _played(player, plan.asked[0])
+    paths = [plan.out_dir / name for name in ("report.html", "report.json", "junit.xml")]
+    for write, path in zip((html.write, json_report.write, junit.write), paths, strict=True):
+        write(report, path)
     folder.end(
-        report,
-        plan.scenario,
-        player.ledger,
-        player.record.faults,
-        recorder,
-        VIRTUAL_START_MS,
-        TARGET,
+        report, plan.scenario, player.ledger, player.record.faults, recorder, VIRTUAL_START_MS, TARGET,
         player.public_key,
-    )
-    html_file, json_file, junit_file = paths = [
-        plan.out_dir / name for name in ("report.html", "report.json", "junit.xml")
-    ]
-    html.write(report, html_file)
-    json_report.write(report, json_file)
-    junit.write(report, junit_file)
+    )  # fmt: skip
     return report, paths
-
-
-def fails(scenario: Scenario, profiles: dict[str, Profile], seed: int, check: str) -> bool:
-    """Does this scenario fail the check of this name?"""
-    report = play(scenario, profiles, seed)
-    return any(one.name == check and not one.passed for one in report.checks)
 
 
 def play(

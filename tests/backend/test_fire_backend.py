@@ -15,6 +15,7 @@ from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.queries import Queries
 from simulator.backend.rules import FIRE_RULE, load_rules
 from simulator.backend.store import Store
+from simulator.errors import UsageError
 from tests.backend.fire_records import BLAZE, NORMAL, START_MS, Kept, metrics
 
 PRODUCT = "FireSensor"
@@ -228,6 +229,15 @@ def test_it_can_be_switched_off(tmp_path: Path) -> None:
     world.close()
 
 
+def test_switched_off_it_leaves_no_alarm_behind(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.say({}, BLAZE)
+    world.fire = False
+    world.restart()
+    assert [alarm["state"] for alarm in world.queries.alarms()] == ["closed"]
+    world.close()
+
+
 def test_rules_for_the_product_are_kept_besides(tmp_path: Path) -> None:
     world = World(tmp_path, {"ruleId": "hot", "productId": PRODUCT, "condition": "metrics.sensorTemp > 90"})
     world.say({}, BLAZE)
@@ -258,6 +268,12 @@ def test_which_rule_it_is() -> None:
     assert load_rules(entries).fire_of("Q").ruleId == "a"
     assert load_rules(entries[:1]).fire_of("Q") is FIRE_RULE
     assert not load_rules(entries).for_product("P")
+    for wrong, why in (
+        ({"ruleId": "fire-risk", "condition": "metrics.co > 1"}, "ruleId: 'fire-risk' is the rule of the fire"),
+        ({"ruleId": "x", "type": "fire", "condition": "metrics.co > 1"}, "condition: a rule of type fire has none"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            load_rules([wrong | {"productId": "P"}])
 
 
 def test_a_new_rule_closes_the_alarm_of_the_one_that_nobody_wrote(world: World) -> None:

@@ -32,8 +32,9 @@ def conversations(draw: st.DrawFn) -> list[Said]:
     """Records of up to three sensors, in order."""
     said: list[Said] = []
     for thing in draw(st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"]])):
-        at_ms, kind = START_MS, 0
-        for idx in range(draw(st.integers(0, 40))):
+        at_ms, kind, idx = START_MS, 0, 0
+        for _ in range(draw(st.integers(0, 40))):
+            idx = draw(st.sampled_from([idx + 1] * 15 + [0]))  # now and then a sensor restarts
             at_ms += draw(st.sampled_from([0, 1, 700, 5_000, 30_000, 61_000, 170_000]))
             kind = draw(st.just(kind) | st.integers(0, len(KINDS) - 1))
             warmer = draw(st.floats(0, 3, width=16))
@@ -89,8 +90,8 @@ def test_windows_that_time_closed_are_mended_by_what_comes_later(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 900_000), st.integers(0, 90), st.integers(0, 3)), min_size=1, max_size=60),
-       st.data())  # fmt: skip
+@given(st.lists(st.tuples(st.sampled_from([0, 5_000, 400_000, 900_000]), st.integers(0, 90), st.integers(0, 3)),
+                min_size=10, max_size=60), st.data())  # fmt: skip
 def test_push_and_pop_undo_each_other(steps: list[tuple[int, int, int]], data: st.DataObject) -> None:
     log, at_ms = Log(), START_MS
     for idx, (gap_ms, celsius, arcs) in enumerate(steps):

@@ -18,6 +18,7 @@ from simulator.checks.duplicates import Duplicates
 from simulator.checks.error_rate import ErrorRate
 from simulator.checks.false_alarms import FalseAlarms
 from simulator.checks.jobs import Jobs
+from simulator.checks.latency import Latency
 from simulator.checks.lost import Lost
 from simulator.checks.precision import Precision
 from simulator.checks.processing_time import ProcessingTime
@@ -152,6 +153,7 @@ MEASURED: list[tuple[Check, Facts, float | None, str]] = [
     (ErrorRate(messages=["alert_report"]), audited(), 0, "none of 100"),
     (ErrorRate(), Facts(said(telemetry=9)), 0, "none of 9"),
     (ErrorRate(), Facts(ledger()), None, "nothing was said"),
+    (Latency(at_most=1), Facts(ledger()), None, "under load"),
     (Availability(), UP, 99.95, "no answer in 0.5 s of 1000 s"),
     (Availability(), DOWN, 98, "no answer in 20.0 s"),
     (Availability(), Facts(ledger(), alarms=[]), None, "it was not asked yet"),

@@ -4,8 +4,10 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from simulator import scenarios
 from simulator.clock import VirtualClock
@@ -14,10 +16,11 @@ from simulator.messages import Publish
 from simulator.ops import quotas
 from simulator.ops.quotas import Once, Saying, Use
 from simulator.profiles import family
-from simulator.runtime.forecast import forecast, longest_s, mean_rate
+from simulator.runtime.forecast import Load, forecast, load, longest_s, mean_rate
 from simulator.runtime.virtual import Virtual
 from simulator.scenarios import Scenario
 from simulator.schema import parse
+from simulator.shapes import Shape
 from simulator.signals import Range
 from tests.core.fleets import PUBLIC_KEY, START_MS
 
@@ -154,3 +157,30 @@ def test_devices_say_about_as_much_as_forecast(name: str) -> None:
     assert expected["telemetry"] > 500
     assert said["telemetry"] == pytest.approx(expected["telemetry"], rel=0.15)
     assert said["shadow"] <= expected["shadow"] + count * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"),
+    [
+        ({"kind": "ramp", "to": 2000, "over_s": 40, "hold_s": 80}, Load(2000, 50, 120)),
+        ({"kind": "steps", "to": 1000, "step": 250, "every_s": 60}, Load(1000, 250, 240)),
+        ({"kind": "soak", "to": 1000, "over_s": 100, "for_s": 28_800}, Load(1000, 10, 28_900)),
+    ],
+)
+def test_what_a_shape_makes_of_a_fleet(shape: dict[str, Any], found: Load) -> None:
+    made = load(TypeAdapter(Shape).validate_python(shape))
+    assert made.devices == found.devices
+    assert made.lasts_s == pytest.approx(found.lasts_s, abs=0.01)
+    assert made.per_s == pytest.approx(found.per_s, rel=0.05)
+
+
+def test_a_load_has_a_part_of_the_fleet() -> None:
+    what = scenario("{profile: vehicle-sedan, count: 1000}", "{kind: connect}")
+    profiles = family(what.fleet[0].variant())
+    whole, half = (forecast(what, profiles, 1, Load(n, 20, 600)) for n in (1000, 500))
+    assert (whole.connections, half.connections) == (1000, 500)
+    assert (whole.things, half.things) == (1000, 1000)  # all of them are there
+    assert (half.duration_s, half.connects_per_s) == (600, 20)
+    assert [saying.devices for saying in half.sayings] == [saying.devices // 2 for saying in whole.sayings]
+    over = forecast(what, profiles, 1, Load(1000, 5000, 600))
+    assert any("connects" in line and "MORE THAN ALLOWED" not in line for line in quotas.lines(over))

@@ -4,13 +4,15 @@ import json
 from itertools import pairwise
 
 import pytest
+from pydantic import TypeAdapter
 
 from simulator.behaviours.telemetry import TelemetryDuty
 from simulator.clock import VirtualClock
 from simulator.device import Device
 from simulator.ledger import Ledger
-from simulator.messages import Booted, Connected, Publish
+from simulator.messages import Booted, Connected, Missed, Publish
 from simulator.runtime.virtual import Virtual
+from simulator.schema import union
 from tests.core.fleets import PUMP, START_MS, THING, World, fleet, profile
 
 
@@ -70,6 +72,61 @@ def test_a_late_wake_does_not_shift_the_grid(late_ms: int) -> None:
     assert [output.kind for output in duty.step(device, now_ms) if isinstance(output, Publish)] == ["telemetry"]
     assert now_ms < duty.wake_at_ms <= now_ms + 10_000
     assert (duty.wake_at_ms - first_ms) % 10_000 == 0
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "missed"), [(0, 0), (1, 0), (9_999, 0), (10_000, 1), (19_999, 1), (20_000, 2), (86_400_000, 8640)]
+)
+def test_a_message_knows_when_it_was_due_and_those_that_were_skipped_are_told(late_ms: int, missed: int) -> None:
+    device = connected()
+    due_ms = telemetry(device).wake_at_ms
+    outputs = telemetry(device).step(device, due_ms + late_ms)
+    assert [output.due_ms for output in outputs if isinstance(output, Publish)] == [due_ms]
+    assert [output for output in outputs if isinstance(output, Missed)] == (
+        [Missed("telemetry", missed)] * (missed > 0)
+    )
+
+
+def test_a_period_that_is_no_whole_number_of_ms_has_no_missed_messages() -> None:
+    device = connected("[1.0001, 1.0009]")
+    duty = telemetry(device)
+    for _ in range(10_000):
+        assert not any(isinstance(output, Missed) for output in duty.step(device, duty.wake_at_ms))
+
+
+@pytest.mark.parametrize("off_ms", [1, 9_999, 10_000, 10_001, 123_456])
+def test_what_was_due_while_the_power_was_off_is_not_missed(off_ms: int) -> None:
+    device = connected()
+    duty = telemetry(device)
+    due_ms = duty.wake_at_ms
+    back_ms = due_ms + off_ms
+    device.switched_off()
+    device.receive(Booted(), back_ms)
+    first = duty.step(device, back_ms)
+    assert [type(output) for output in first if not isinstance(output, Publish)] == []
+    assert [output.due_ms for output in first if isinstance(output, Publish)] == [back_ms]
+    assert (duty.wake_at_ms - due_ms) % 10_000 == 0, "the grid is as it was"
+    assert back_ms < duty.wake_at_ms <= back_ms + 10_000
+
+
+def test_what_is_said_at_once_is_due_at_once() -> None:
+    what = profile(every("3600").replace("metrics: [temp_c, fan]", "metrics: [temp_c, fan], on_change: {temp_c: 1}"))
+    world = World(what)
+    world.run(2 * 3600)
+    due = {bool(message.due_ms) for _, _, message in world.cloud.said if message.kind == "telemetry"}
+    assert due == {True, False}
+
+
+def test_what_a_fault_holds_back_is_due_when_it_lets_go() -> None:
+    world = World(profile(every("10")))
+    slow = TypeAdapter(union("faults")).validate_python({"kind": "slow", "by_s": 3})
+    world.virtual.inject(0, slow, START_MS + 30_000)
+    world.run(100)
+    said = [
+        (at_ms, m.due_ms) for at_ms, _, m in world.cloud.said if m.kind == "telemetry" and at_ms > START_MS + 45_000
+    ]
+    assert said
+    assert all(at_ms == due_ms for at_ms, due_ms in said)
 
 
 def test_counts_its_messages_without_a_gap() -> None:

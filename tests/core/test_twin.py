@@ -11,7 +11,7 @@ import pytest
 from simulator import scenarios
 from simulator.backend.core import Backend
 from simulator.errors import UsageError
-from simulator.twin.play import fails, play, unfit
+from simulator.twin.play import play, unfit
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,8 +86,3 @@ def _step(said: dict[str, Any]) -> Any:
     from simulator.steps.sandbox import Sandbox
 
     return Sandbox.model_validate(said)
-
-
-def test_a_candidate_fails_or_not() -> None:
-    scenario, profiles = scenarios.read(scenarios.find("alarm-to-ota"))
-    assert not fails(scenario, profiles, 1, "devices connected")

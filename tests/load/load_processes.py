@@ -7,6 +7,7 @@ processes, so /proc tells which are its own, also after their parent is gone.
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +92,13 @@ class Started:
             if pid != self.process.pid or self.process.poll() is None:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(PATIENCE_S)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _read(path: Path) -> str:

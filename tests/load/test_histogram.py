@@ -2,6 +2,7 @@
 
 from math import ceil
 
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
@@ -45,6 +46,14 @@ def test_merging_is_counting_all(one: list[int], other: list[int]) -> None:
     merged = of(one)
     merged.merge(of(other))
     assert merged.pack() == of(one + other).pack()
+
+
+@given(LISTS, st.lists(st.integers(-1000, VALUE_MAX + 1000), max_size=50))
+def test_counting_many_at_once_is_counting_each(before: list[int], values: list[int]) -> None:
+    made = of(before)
+    made.add_all(np.array(values, dtype=np.int64))
+    assert made.pack()[:3] == of(before + values).pack()[:3]
+    assert made.counts == of(before + values).counts
 
 
 @given(LISTS)

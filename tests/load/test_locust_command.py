@@ -40,8 +40,7 @@ def test_without_a_head_the_fleet_is_in_locusts_files_by_kind_of_message(start: 
     assert int(total["Request Count"]) == sum(requests_of.values())
     assert table(locust, "run_failures") == []
     assert all(float(row["Average Response Time"]) > 0 for row in rows)
-    assert "42 users: 40 devices, 2 idle" in locust.stderr
-    assert locust.stderr.count("all 40 devices of the fleet are in use: every further user stays idle") == 1
+    assert "40 devices are on, 2 users are idle: the fleet has no more for them" in locust.stderr
     assert "shadow_update" in (locust.folder / "run.html").read_text()
 
 
@@ -95,32 +94,38 @@ def test_locusts_ui_starts_shows_and_stops_the_fleet_again_and_again(start: Star
 def test_nothing_outlives_it(start: Start, number: signal.Signals) -> None:
     locust = start(*HEADLESS, "-u", 5, "-r", 5, "-t", "60s")
     locust.until(lambda: "All users spawned" in locust.stderr, "users")
-    assert set(locust.family().values()) == {"runtime.child", "cloud", "backend"}
+    assert set(locust.family().values()) == {"runtime.child", "runtime.coordinator", "cloud", "backend"}
     locust.process.send_signal(number)
     assert locust.wait() == (-signal.SIGKILL if number == signal.SIGKILL else 0)
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("victim", ["cloud", "runtime.child"])
+@pytest.mark.parametrize("victim", ["cloud", "runtime.child", "runtime.coordinator"])
 def test_when_a_part_dies_it_says_so_and_ends(start: Start, victim: str) -> None:
     locust = start(*HEADLESS, "-u", 5, "-r", 5, "-t", "60s")
     locust.until(lambda: "All users spawned" in locust.stderr, "users")
     os.kill(locust.pid_of(victim), signal.SIGKILL)
     assert locust.wait() == 3
-    assert re.search(r"the sandbox's cloud .* was killed by signal 9|the engine child ended with exit", locust.stderr)
+    ends = {
+        "cloud": r"the sandbox's cloud \(pid \d+\) was killed by signal 9",
+        "runtime.child": "the engine child ended with exit code -9",
+        "runtime.coordinator": "the coordinator ended with exit code -9",
+    }
+    assert re.search(ends[victim], locust.stderr)
+    assert "Traceback" not in locust.stderr
 
 
 @pytest.mark.e2e
-def test_when_the_engine_dies_the_ui_stays_and_says_so(start: Start) -> None:
+def test_when_the_coordinator_dies_the_ui_stays_and_says_so(start: Start) -> None:
     locust = start(*LOCUST, "--web-port", port := _free_port())
     ui = WebUi(locust, port)
     locust.until(lambda: _answers(port), "its port")
     ui.post("swarm", user_count=5, spawn_rate=5)
     locust.until(lambda: "All users spawned" in locust.stderr, "users")
-    os.kill(locust.pid_of("runtime.child"), signal.SIGKILL)
+    os.kill(locust.pid_of("runtime.coordinator"), signal.SIGKILL)
     ui.until(lambda rows: (rows["users"], rows["state"]) == (0, "stopped"))
     ui.post("swarm", user_count=5, spawn_rate=5)
-    locust.until(lambda: "there is no engine any more" in locust.stderr, "the reason")
+    locust.until(lambda: "there is no coordinator any more" in locust.stderr, "the reason")
     assert "Traceback" not in locust.stderr
     locust.process.send_signal(signal.SIGTERM)
     assert locust.wait() == 3
@@ -131,8 +136,9 @@ def test_when_the_engine_dies_the_ui_stays_and_says_so(start: Start) -> None:
     [
         (("--scenario", "nope"), "no such file: "),
         (("--target", "aws"), "add --yes to do it"),
-        (("--processes", "2"), "error: one process only"),
-        (("--worker",), "error: one process only"),
+        (("--scenario", "load-mixed", "--set", "eachh=3"), "no such parameter (did you mean 'each'?)"),
+        (("--scenario", "nope", "--processes", "2"), "no such file: "),
+        (("--tags", "nobody"), "no user is left"),
     ],
 )
 def test_a_mistake_is_one_clear_line(start: Start, flags: tuple[str, ...], why: str) -> None:
