@@ -3,9 +3,9 @@
 The period is drawn once for each device from `every_s`; the intended times are a fixed grid from the moment
 the device came up, so a late wake-up does not push later ones back. Each message knows its own (`due_ms`), and those
 that are over before the device is woken are told as `Missed`, unless its power was off. While the device is offline
-its messages go to the link's bounded queue with their own timestamps. With `on_change` it looks in between, and a metric that
-moved by its threshold since the last message is told at once, with all others; two messages never have the same
-timestamp. A setting may change `telemetry.every_s` while the device lives: the grid then begins anew.
+its messages go to the link's bounded queue with their own timestamps. With `on_change` it looks in between, and a
+metric that moved by its threshold since the last message is told at once, with all others; two messages never have
+the same timestamp. A setting may change `telemetry.every_s` while the device lives: the grid then begins anew.
 """
 
 from collections.abc import Mapping
