@@ -37,6 +37,7 @@ JUDGE_MAX_S = 10.0
 END_MAX_S = 300.0  # counting, and asking the backend for every message
 REPORT_MAX_S = 10.0  # for a worker's last statistics
 LOOK_S = 0.5
+MISSING_S = 2.0  # so long a worker may be away
 
 Deliver = Callable[[str, dict[str, Any]], None]  # (worker, what)
 
@@ -53,7 +54,7 @@ class Lead:
         self._ended: AsyncResult | None = None
         self._finished = Event()
         self._finished.set()
-        self._on = self._quitting = self._failed = False
+        self._on = self._over = self._quitting = self._failed = False
         self._known: set[str] = set()
         self._reported: set[str] = set()  # workers whose statistics came since the end
         self._ready_workers: set[str] = set()
@@ -176,6 +177,7 @@ class Lead:
             self._environment.process_exit_code = verdict["exit_code"]
         if self._shape:
             self._shape.renew()
+        self._over = bool(self._options.headless)
         self._finished.set()
 
     def _was_interrupted(self) -> bool:
@@ -222,16 +224,21 @@ class Lead:
         return [client for client in runner.clients.all if client.state != STATE_MISSING]
 
     def _look_after_workers(self) -> None:
-        """Locust has no event for a worker that is not there any more."""
+        """Locust has no event for a worker that is not there any more. Between two tests each leaves for a moment."""
+        missing_s: dict[str, float] = {}
         while True:
             gevent.sleep(LOOK_S)
-            if self._finished.is_set() and self._options.headless:
+            if self._over:
                 return  # They end as they should.
             there = {client.id for client in self._workers(self._runner)}
+            for worker in self._known & there:
+                missing_s.pop(worker, None)
             for worker in self._known - there:
-                self._known.discard(worker)
-                self._ready_workers.discard(worker)
-                self._child.tell({"gone": worker})
+                missing_s[worker] = missing_s.get(worker, 0.0) + LOOK_S
+                if missing_s[worker] > MISSING_S:
+                    self._known.discard(worker)
+                    self._ready_workers.discard(worker)
+                    self._child.tell({"gone": worker})
 
     def _lost(self, end: End) -> None:
         if self._ended:

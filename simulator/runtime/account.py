@@ -166,11 +166,13 @@ def _spread(took_ms: list[int]) -> told.Spread | None:
 
 
 def _rates(totals: Sequence[Rate]) -> list[Rate]:
-    """Totals a second apart → messages in each second."""
-    return [
-        Rate(b.at_ms, b.sent - a.sent, b.acknowledged - a.acknowledged, b.connected, b.alarms_open)
-        for a, b in pairwise(totals)
-    ]
+    """Totals a second apart, or more in a long run → messages in a second."""
+    found: list[Rate] = []
+    for a, b in pairwise(totals):
+        seconds = max(1, round((b.at_ms - a.at_ms) / 1000))
+        sent, acknowledged = round((b.sent - a.sent) / seconds), round((b.acknowledged - a.acknowledged) / seconds)
+        found.append(Rate(b.at_ms, sent, acknowledged, b.connected, b.alarms_open))
+    return found
 
 
 def _series(fleet: Fleet, record: Record, facts: Facts) -> list[Series]:

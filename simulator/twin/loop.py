@@ -40,7 +40,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         virtual.run_until(virtual.clock.now_ms() + max(1, ceil(timeout_s * 1000 - _FINE_MS)))
 
 
-class _Idle(selectors.SelectSelector):
+class _Idle(selectors.DefaultSelector):
     """Waits by letting virtual time pass."""
 
     def __init__(self, wait: Callable[[float | None], None]) -> None:

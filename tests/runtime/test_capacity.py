@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from simulator import scenarios
+from simulator.cli import run as command
 from simulator.errors import UsageError
 from simulator.links import Endpoint
 from simulator.links.mqtt import Mqtt
@@ -213,3 +214,34 @@ def test_an_address_that_is_not_ours_is_a_failed_attempt(source: str, why: str) 
         await asyncio.sleep(0)
 
     run(story)
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+def test_a_run_on_a_machine_with_few_ports_uses_several_addresses(
+    tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used: Counter[str] = Counter()
+    connected = Mqtt.connection_made
+
+    def connection_made(link: Mqtt, transport: Any) -> None:
+        used[transport.get_extra_info("sockname")[0]] += 1
+        connected(link, transport)
+
+    monkeypatch.setattr(Mqtt, "connection_made", connection_made)
+    monkeypatch.setattr(capacity, "_ports", lambda: 5)
+    with mosquitto(tmp_path, certificates) as broker:
+        (tmp_path / "there.yaml").write_text(
+            f"target: there\nkind: endpoints\nmqtt_host: localhost\nmqtt_port: {broker.port}\nmqtt_tls: false\n"
+        )
+        (tmp_path / "many.yaml").write_text(
+            'scenario: many\nfleet: [{profile: vehicle-sedan, count: 20, name: "V-{n}"}]\n'
+            "timeline: [{kind: connect}, {kind: expect, within_s: 20, check: {kind: devices, equals: 20}}]\n"
+            "checks: [{kind: devices, equals: 20}]\n"
+        )
+        scenario, target = str(tmp_path / "many.yaml"), str(tmp_path / "there.yaml")
+        assert command.run(scenario, None, target, tmp_path / "out", None, True, False) == 0
+    assert ", from 5 local addresses (127.0.0.1 to 127.0.0.5)" in capsys.readouterr().err
+    assert used.total() == 20
+    assert set(used) <= {f"127.0.0.{n}" for n in range(1, 6)}
+    assert len(used) > 2
