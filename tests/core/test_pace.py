@@ -53,9 +53,9 @@ def test_a_slow_device_speaks_looks_and_reports_less_often(tmp_path: Path) -> No
 
 
 def test_a_pace_has_its_bounds(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="must be ≥ 0.001, is 0"):
+    with pytest.raises(UsageError, match=r"must be ≥ 0\.001, is 0"):
         read(tmp_path, SCENARIO.replace("every_s: 120", "every_s: 0"))
-    with pytest.raises(UsageError, match="must be ≤ 60, is 61"):
+    with pytest.raises(UsageError, match=r"must be ≤ 60, is 61"):
         read(tmp_path, SCENARIO.replace("physics_step_s: 10", "physics_step_s: 61"))
 
 
