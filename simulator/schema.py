@@ -406,10 +406,32 @@ def _raw(model: type[BaseModel]) -> JsonSchema:
     return model.model_json_schema(schema_generator=_Generator)
 
 
-def json_schema(model: type[BaseModel], title: str) -> JsonSchema:
-    """The JSON Schema of a model, draft-07, for editors."""
+def json_schema(model: type[BaseModel], title: str, *, parameters: bool = False) -> JsonSchema:
+    """The JSON Schema of a model, draft-07, for editors; with `parameters` a value may be ${name} too."""
     schema = _draft7(_raw(model))
+    if parameters:
+        schema = _or_parameter(schema)
     return {**schema, "$schema": "http://json-schema.org/draft-07/schema#", "title": title}
+
+
+_PARAMETER: JsonSchema = {"type": "string", "pattern": r"\$\{[a-zA-Z_][a-zA-Z0-9_]*\}"}
+
+
+def _or_parameter(schema: Any) -> Any:
+    """The same, where a number, a choice or a text of some form may also hold ${name}."""
+    if isinstance(schema, list):
+        return [_or_parameter(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {
+        word: {name: _or_parameter(one) for name, one in below.items()} if word in ("properties", "definitions")
+        else _or_parameter(below)
+        for word, below in schema.items()
+    }  # fmt: skip
+    formed = schema.get("type") in ("integer", "number", "boolean") or (
+        schema.get("type") == "string" and ("enum" in schema or "pattern" in schema)
+    )
+    return {"anyOf": [inner, _PARAMETER]} if formed and "const" not in schema else inner
 
 
 _OF_NAMES = ("properties", "patternProperties", "$defs")

@@ -16,5 +16,6 @@ def schema(kind: str) -> None:
     """Prints the schema; UsageError for a kind there is not."""
     if kind not in KINDS:
         raise UsageError(f"no schema '{kind}'{did_you_mean(kind, list(KINDS))}")
-    document = json.dumps(json_schema(KINDS[kind], f"fleetsim {kind}"), indent=2, ensure_ascii=False)
+    found = json_schema(KINDS[kind], f"fleetsim {kind}", parameters=kind == "scenario")
+    document = json.dumps(found, indent=2, ensure_ascii=False)
     sys.stdout.buffer.write(f"{document}\n".encode())  # JSON is UTF-8, whatever the terminal is

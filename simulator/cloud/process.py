@@ -199,8 +199,8 @@ def _hypercorn(config: CloudConfig, https: socket.socket, server_file: Path) -> 
     closed = TCPServer._close
 
     async def close(server: Any) -> None:
-        """A client that goes on sending after its answer is no error of ours, but hypercorn takes it for one."""
-        with contextlib.suppress(ssl.SSLError):
+        """A client that goes on sending, or says nothing more, after its answer is no error of ours."""
+        with contextlib.suppress(ssl.SSLError, TimeoutError):
             await closed(server)
 
     TCPServer._close = close

@@ -106,3 +106,9 @@ def _read(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""  # it ended meanwhile, or is not ours
+
+
+def of_ours(said: str) -> list[str]:
+    """The tracebacks of our own. (Locust's writer of CSV files sometimes trips over its end, and says so.)"""
+    blocks = said.split("Traceback (most recent call last)")[1:]
+    return [block for block in blocks if "/simulator/" in block]
