@@ -45,18 +45,22 @@ def _profile(name: str, html: Path | None, seed: int, encoding: str) -> list[str
 
 
 def _room(room: str) -> Iterator[str]:
-    members = rooms.members(room)
-    shared: dict[str, FieldInfo] = {}
-    for kind, cls in members.items():
+    members: dict[str, type[BaseModel]] = {}
+    for kind, cls in rooms.members(room).items():
         assert issubclass(cls, BaseModel)
-        base = cls.__mro__[1]
-        shared = dict(base.model_fields) if issubclass(base, BaseModel) else {}
-        yield from _wrapped(f"{kind} — {_first_line(cls)}", 0)
+        members[kind] = cls
+    shared = set.intersection(*(set(cls.model_fields) for cls in members.values())) - {"kind"}
+    for kind, cls in members.items():
+        family = getattr(cls, "family", "")
+        yield from _wrapped(f"{kind}{f' ({family})' if family else ''} — {_first_line(cls)}", 0)
         yield from _keys({key: field for key, field in cls.model_fields.items() if key not in shared and key != "kind"})
+        if example := getattr(cls, "example", ""):
+            yield f"    example: {example}"
         yield ""
     if shared:
         yield f"each of these {room} also takes"
-        yield from _keys(shared)
+        some = next(iter(members.values())).model_fields
+        yield from _keys({key: field for key, field in some.items() if key in shared})
 
 
 def _first_line(cls: type) -> str:

@@ -103,7 +103,7 @@ def test_a_profile_that_no_code_knows_as_a_page(fleetsim: Start, home: Path) -> 
 def test_a_room(fleetsim: Start, room: str) -> None:
     command = fleetsim("describe", room)
     assert command.wait() == 0, command.stderr
-    heads = re.findall(r"^(\w+) — \w", command.stdout.replace("— `", "— "), re.M)
+    heads = re.findall(r"^(\w+)(?: \(\w+\))? — \w", command.stdout.replace("— `", "— "), re.M)
     assert heads == list(rooms.kinds(room))
 
 
