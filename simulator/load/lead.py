@@ -21,7 +21,7 @@ from gevent.event import AsyncResult, Event
 from gevent.os import make_nonblocking, nb_read
 from locust import stats
 from locust.env import Environment
-from locust.runners import STATE_MISSING, MasterRunner, Runner
+from locust.runners import STATE_MISSING, STATE_RUNNING, MasterRunner, Runner
 
 from simulator.errors import INTERRUPTED, BackendUnavailable
 from simulator.load import options
@@ -58,6 +58,7 @@ class Lead:
         self._known: set[str] = set()
         self._reported: set[str] = set()  # workers whose statistics came since the end
         self._ready_workers: set[str] = set()
+        self._employed: set[str] = set()  # of those that came late
         self._shape: FleetShape | None = None
         self._child = Child(
             "coordinator", options.coordinator_arguments(self._options), heard=self._heard, lost=self._lost
@@ -230,6 +231,7 @@ class Lead:
             gevent.sleep(LOOK_S)
             if self._over:
                 return  # They end as they should.
+            self._employ_late_workers(self._runner)
             there = {client.id for client in self._workers(self._runner)}
             for worker in self._known & there:
                 missing_s.pop(worker, None)
@@ -239,6 +241,14 @@ class Lead:
                     self._known.discard(worker)
                     self._ready_workers.discard(worker)
                     self._child.tell({"gone": worker})
+
+    def _employ_late_workers(self, runner: MasterRunner) -> None:
+        """Locust forgets who joins while it spawns: such a worker would never get a user."""
+        rebalances = self._options.enable_rebalancing and runner.state == STATE_RUNNING and runner.spawning_completed
+        late = {client.id for client in runner.clients.ready} & self._ready_workers - self._employed
+        if rebalances and late:
+            self._employed |= late  # once each: there may be fewer users than workers
+            runner.start(runner.target_user_count, runner.spawn_rate)
 
     def _lost(self, end: End) -> None:
         if self._ended:

@@ -34,6 +34,7 @@ class Started:
             self.process = subprocess.Popen(
                 [str(word) for word in command], cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=err,
                 env={**kept, "TMPDIR": str(self._temporary), "PYTHONPATH": str(REPO)}, start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )  # fmt: skip
 
     @property
@@ -92,6 +93,11 @@ class Started:
             if pid != self.process.pid or self.process.poll() is None:
                 os.kill(pid, signal.SIGKILL)
         self.process.wait(PATIENCE_S)
+
+
+def _heed_interrupts() -> None:
+    """As from a terminal: what a shell starts in its background ignores SIGINT, and so would all of its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
