@@ -6,8 +6,11 @@ AWS is listed in `differences`.
 
 from typing import Any
 
-from simulator.cloud import broker, connections, https_publish, job_engine, listings, registry_rules, shadow_service
+from simulator.cloud import listings, registry_rules
+from simulator.cloud.broker import broker, connections, https_publish
 from simulator.cloud.config import CloudConfig
+from simulator.cloud.jobs import engine as job_engine
+from simulator.cloud.shadows import service as shadow_service
 
 
 def install(iot: Any, config: CloudConfig) -> None:

@@ -5,26 +5,29 @@ Rules: a part that reaches into MiniStack installs itself here, before the first
 
 from collections.abc import Sequence
 
-from simulator.cloud import executions, group_jobs, index_feed, package_shadow
-from simulator.cloud.catalog import Catalog
-from simulator.cloud.command_operations import CommandOperations
+from simulator.cloud.commands.operations import CommandOperations
 from simulator.cloud.config import ACCOUNT_ID, CloudConfig
-from simulator.cloud.dynamic_groups import DynamicGroups
 from simulator.cloud.emulator import Emulator
-from simulator.cloud.fleet_indexing import FleetIndexing
-from simulator.cloud.group_jobs import GroupJobs
-from simulator.cloud.group_registry import GroupRegistry
-from simulator.cloud.index import Index
-from simulator.cloud.jobs import PackageJobs
+from simulator.cloud.groups.dynamic import DynamicGroups
+from simulator.cloud.groups.operations import ThingGroups
+from simulator.cloud.groups.registry import GroupRegistry
+from simulator.cloud.indexing import feed as index_feed
+from simulator.cloud.indexing.index import Index
+from simulator.cloud.indexing.operations import FleetIndexing
+from simulator.cloud.jobs import executions
+from simulator.cloud.jobs import targets as group_jobs
+from simulator.cloud.jobs.operations import PackageJobs
+from simulator.cloud.jobs.targets import GroupJobs
 from simulator.cloud.objects import Objects
-from simulator.cloud.package_shadow import PackageReporter
-from simulator.cloud.packages import Packages
-from simulator.cloud.registration import Registration
-from simulator.cloud.sboms import Sboms
+from simulator.cloud.packages import shadow as package_shadow
+from simulator.cloud.packages.catalog import Catalog
+from simulator.cloud.packages.operations import Packages
+from simulator.cloud.packages.sbom_operations import Sboms
+from simulator.cloud.packages.shadow import PackageReporter
+from simulator.cloud.registration.operations import Registration
 from simulator.cloud.service import Feature
 from simulator.cloud.small_operations import SmallOperations
 from simulator.cloud.tags import Tags
-from simulator.cloud.thing_groups import ThingGroups
 
 
 def features(emulator: Emulator, config: CloudConfig) -> Sequence[Feature]:

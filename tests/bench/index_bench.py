@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from simulator.cloud import aggregations
-from simulator.cloud.index import Index
-from simulator.cloud.index_documents import thing_hit
-from simulator.cloud.index_settings import Settings
+from simulator.cloud.indexing import aggregations
+from simulator.cloud.indexing.documents import thing_hit
+from simulator.cloud.indexing.index import Index
+from simulator.cloud.indexing.settings import Settings
 
 QUERIES = {
     "one name": "thingName:Vehicle-VIN-07777",

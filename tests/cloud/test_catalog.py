@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from simulator.cloud import catalog as rules
-from simulator.cloud.catalog import Catalog, CatalogError, page
-from simulator.cloud.sbom import Verdict
+from simulator.cloud.packages import catalog as rules
+from simulator.cloud.packages.catalog import Catalog, CatalogError, page
+from simulator.cloud.packages.sbom import Verdict
 
 
 @pytest.fixture

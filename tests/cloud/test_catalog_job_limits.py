@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud.job_limits import problem_of
+from simulator.cloud.jobs.limits import problem_of
 
 NOW_MS = int(datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC).timestamp() * 1000)
 RATE = {"baseRatePerMinute": 50, "incrementFactor": 2.5, "rateIncreaseCriteria": {"numberOfNotifiedThings": 1000}}

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud import sbom
+from simulator.cloud.packages import sbom
 
 SPDX = {
     "spdxVersion": "SPDX-2.3",

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud import cbor, command_values
-from simulator.cloud.commands import (
+from simulator.cloud.commands import cbor
+from simulator.cloud.commands import values as command_values
+from simulator.cloud.commands.commands import (
     HOUR_MS,
     RETENTION_MS,
     TIMEOUT_MAX_MS,

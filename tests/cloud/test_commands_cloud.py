@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud import cbor
+from simulator.cloud.commands import cbor
 from simulator.device import Device
 from simulator.ledger import Ledger
 from simulator.links import Endpoint, Sink, TlsFiles

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud import job_rules as rules
-from simulator.cloud.job_engine import JobEngine
+from simulator.cloud.jobs import rules
+from simulator.cloud.jobs.engine import JobEngine
 from tests.cloud.conftest import Cloud, start, stop
 from tests.cloud.raw_device import RawDevice
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud import shadow_document as shadows
-from simulator.cloud.shadow_document import ShadowError
+from simulator.cloud.shadows import document as shadows
+from simulator.cloud.shadows.document import ShadowError
 from tests.cloud.raw_device import RawDevice
 
 ALL_OF_IT = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}

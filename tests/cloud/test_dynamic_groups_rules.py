@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud.membership import (
+from simulator.cloud.groups.membership import (
     DEPTH_MAX,
     GROUPS_PER_THING_MAX,
     ancestors,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud.executions import Executions, _about
+from simulator.cloud.jobs.executions import Executions, _about
 
 KEYS = [("account", "region", (thing, job)) for thing in ("t1", "t2") for job in ("j1", "j2")]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud.aggregations import PERCENTS, buckets, cardinality, percentiles, statistics, values_of
+from simulator.cloud.indexing.aggregations import PERCENTS, buckets, cardinality, percentiles, statistics, values_of
 
 EMPTY: list[list[Any]] = [[], []]
 

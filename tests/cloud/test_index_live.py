@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from simulator.cloud.index import Index, IndexNotReadyError
-from simulator.cloud.index_documents import difference, group_hit, shadow_part, thing_document, thing_hit
-from simulator.cloud.index_feed import install
-from simulator.cloud.index_query import InvalidQueryError
-from simulator.cloud.index_settings import (
+from simulator.cloud.indexing.documents import difference, group_hit, shadow_part, thing_document, thing_hit
+from simulator.cloud.indexing.feed import install
+from simulator.cloud.indexing.index import Index, IndexNotReadyError
+from simulator.cloud.indexing.query import InvalidQueryError
+from simulator.cloud.indexing.settings import (
     THING_GROUPS,
     InvalidAggregationError,
     InvalidRequestError,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.cloud.index_query import InvalidQueryError, parse
-from simulator.cloud.index_tree import And, Everything, Node, Not, Or, Phrase, Present, Range, Term, Word
+from simulator.cloud.indexing.query import InvalidQueryError, parse
+from simulator.cloud.indexing.tree import And, Everything, Node, Not, Or, Phrase, Present, Range, Term, Word
 
 DOCUMENT: dict[str, Any] = {
     "thingName": "Vehicle-VIN-007",

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud.catalog import Catalog
-from simulator.cloud.job_documents import Resolution, has_artifacts, resolve, with_artifacts
-from simulator.cloud.package_shadow import PackageReporter, problem_of
+from simulator.cloud.jobs.documents import Resolution, has_artifacts, resolve, with_artifacts
+from simulator.cloud.packages.catalog import Catalog
+from simulator.cloud.packages.shadow import PackageReporter, problem_of
 from simulator.cloud.service import ServiceError
 
 ARN = "arn:aws:iot:us-east-1:000000000000:package/"

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud import mailbox
-from simulator.cloud import mqtt_limits as limits
-from simulator.cloud.mailbox import Mailbox, Message
+from simulator.cloud.broker import limits, mailbox
+from simulator.cloud.broker.mailbox import Mailbox, Message
 
 
 @pytest.mark.parametrize(

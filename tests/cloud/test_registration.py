@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from simulator.cloud.registration_template import Changes, Resource, Template, TemplateError, changes, policy_of
+from simulator.cloud.registration.template import Changes, Resource, Template, TemplateError, changes, policy_of
 from tests.cloud.test_cloud_api import refused
 
 Json = dict[str, Any]

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cloud.subscriptions import Subscriptions
+from simulator.cloud.broker.subscriptions import Subscriptions
 
 LEVEL = st.sampled_from(["a", "b", "", "$aws", "things"])
 TOPICS = st.lists(LEVEL, min_size=1, max_size=5).map("/".join)

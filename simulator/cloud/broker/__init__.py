@@ -1,0 +1,1 @@
+"""The MQTT broker's inside: connections, sessions, subscriptions, and the limits that AWS IoT sets."""

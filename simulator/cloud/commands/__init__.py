@@ -1,0 +1,1 @@
+"""Remote commands: state and rules, values, operations, and their MQTT topics."""

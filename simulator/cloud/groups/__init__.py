@@ -1,0 +1,1 @@
+"""Thing groups, static and dynamic, on the one registry of them."""

@@ -1,0 +1,1 @@
+"""What AWS IoT Jobs does beyond MiniStack: documents with packages, clock and order, targets and limits."""

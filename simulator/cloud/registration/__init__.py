@@ -1,0 +1,1 @@
+"""Registration of things by templates, one at a time and in bulk."""
