@@ -8,7 +8,7 @@ To add one, copy `devices.py`, name the file as the kind and the class as the fi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -172,6 +172,10 @@ def listed(names: Sequence[str], limit: int = 8) -> str:
     return f"{shown} … and {len(names) - limit} more" if len(names) > limit else shown
 
 
+# Which of many times a check looks at.
+Percentile = Annotated[float, Field(gt=0, le=100, description="So many percent took no longer; 100: the slowest.")]
+
+
 class Scoring(Check):
     """A check of how well faults are noticed: of all, or of some kinds of fault and some profiles."""
 
@@ -195,3 +199,17 @@ class Scoring(Check):
         """The words, and what is looked at."""
         of = " and ".join(", ".join(names) for names in (self.faults, self.profiles) if names)
         return f"{words} ({of})" if of else words
+
+
+class TimedScoring(Scoring):
+    """A scoring check of how long something took."""
+
+    percentile: Percentile = 100
+
+    @property
+    def unit(self) -> str:
+        return "s"
+
+    def timed(self, words: str) -> str:
+        """The words, and which of all times is meant."""
+        return self.about(f"{words}, {'slowest' if self.percentile == 100 else f'p{self.percentile:g}'}")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from simulator.checks import Check, Facts, Measured
+from simulator.checks import Check, Facts, Measured, Percentile
 
 _NS_PER_S = 1e9
 
@@ -14,7 +14,7 @@ class Latency(Check):
 
     kind: Literal["latency"] = "latency"
     row: str = Field("telemetry", min_length=1, max_length=120, description="The row's name.")
-    percentile: float = Field(99, gt=0, le=100, description="So many percent took no longer; 100: the slowest.")
+    percentile: Percentile = 99
 
     @property
     def title(self) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from simulator.checks import Check, Facts, Measured
+from simulator.checks import Check, Facts, Measured, Percentile
 
 
 class ProcessingTime(Check):
@@ -18,7 +18,7 @@ class ProcessingTime(Check):
     usual: ClassVar[Mapping[str, float]] = {"at_most": 2}
 
     kind: Literal["processing_time"] = "processing_time"
-    percentile: float = Field(95, gt=0, le=100, description="So many percent took no longer; 100: the slowest.")
+    percentile: Percentile = 95
     messages: list[str] = Field([], max_length=20, description="Kinds of message to look at; absent: all.")
 
     @property

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from simulator.checks import NO_API, Facts, Measured, Scoring
+from simulator.checks import NO_API, Facts, Measured, TimedScoring
 from simulator.truth import percentile
 
 
-class TimeToDetect(Scoring):
+class TimeToDetect(TimedScoring):
     """The time from a first bad sample to the alarm, in seconds: of the slowest, or a percentile.
 
     By itself at most 300. A fault that no sample shows counts from its beginning; what was never noticed does not.
@@ -18,16 +16,10 @@ class TimeToDetect(Scoring):
     usual: ClassVar[Mapping[str, float]] = {"at_most": 300}
 
     kind: Literal["time_to_detect"] = "time_to_detect"
-    percentile: float = Field(100, gt=0, le=100, description="So many percent took no longer; 100: the slowest.")
 
     @property
     def title(self) -> str:
-        which = "slowest" if self.percentile == 100 else f"p{self.percentile:g}"
-        return self.about(f"time from first bad sample to alarm, {which}")
-
-    @property
-    def unit(self) -> str:
-        return "s"
+        return self.timed("time from first bad sample to alarm")
 
     def measure(self, facts: Facts) -> Measured:
         if facts.alarms is None:
