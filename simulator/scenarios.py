@@ -4,7 +4,7 @@ Everything that can be wrong in a scenario and its profiles is found here, befor
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -258,14 +258,20 @@ def _waiting(loaded: Loaded[Scenario]) -> Iterator[Problem]:
 
 
 def _misfits(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Problem]:
-    """Steps that choose nobody, and injections of a fault that a device cannot have."""
     scenario = loaded.value
     members = zip(scenario.things(), scenario.groups(), strict=True)
     roster = [
         Entry(thing, profile, False, group, firmware or fleet[profile].firmware, fleet[profile].channel)
         for (thing, profile, firmware), (_, group) in members
     ]
-    for loc, step in scenario.steps():
+    yield from misfits(loaded, scenario.steps(), roster, fleet)
+
+
+def misfits(
+    loaded: Loaded[Any], steps: Iterable[tuple[Loc, Step]], roster: Sequence[Entry], fleet: Mapping[str, Profile]
+) -> Iterator[Problem]:
+    """Steps that choose nobody, and injections of a fault that a device cannot have."""
+    for loc, step in steps:
         if not isinstance(step, Choosing):
             continue
         matching = [entry for entry in roster if step.may_match(entry)]
@@ -279,7 +285,7 @@ def _misfits(loaded: Loaded[Scenario], fleet: dict[str, Profile]) -> Iterator[Pr
 
 
 def _unfit(
-    loaded: Loaded[Scenario], loc: Loc, step: Inject, hit: Set[str], fleet: dict[str, Profile]
+    loaded: Loaded[Any], loc: Loc, step: Inject, hit: Set[str], fleet: Mapping[str, Profile]
 ) -> Iterator[Problem]:
     spots: list[tuple[Loc, Fault]] = [((*loc, "fault"), step.fault)]
     spots += [((*loc, "also", i), fault) for i, fault in enumerate(step.also)]

@@ -30,6 +30,8 @@ _TABLE: tuple[tuple[str, str, Tone, bool], ...] = (
     ("fault_cleared", "fault cleared", "good", False),
     ("disturbed", "message disturbed", "bad", True),
     ("waited_in_vain", "waited in vain", "bad", False),
+    ("step_by_hand", "step by hand", "action", False),
+    ("step_refused", "step refused", "bad", False),
     ("desired_set", "desired state set", "action", False),
     ("control_sent", "control request sent", "action", False),
     ("firmware_published", "firmware published", "action", False),

@@ -62,6 +62,13 @@ class Tcp(_Strict):
     garbage_max_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024
 
 
+class Control(_Strict):
+    """Where the run is controlled that the fleet comes from, for the pages."""
+
+    url: Annotated[str, Field(pattern=r"^http://127\.0\.0\.1:\d{1,5}$")]
+    token: Annotated[str, Field(min_length=16, max_length=200)]
+
+
 class BackendConfig(_Strict):
     """The whole file."""
 
@@ -81,6 +88,7 @@ class BackendConfig(_Strict):
     products: list[str | Product] = Field(default_factory=list, max_length=1000)
     rules: list[dict[str, Any]] = Field(default_factory=list)
     fire: bool = True  # the fire prediction, for what comes as a fire sensor's record
+    control: Control | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
 
     @property

@@ -46,6 +46,9 @@ RecordOpt = Annotated[
     str, typer.Option(help="Whose wire log is kept for `replay`: affected (by a fault or a failed check), all or none.")
 ]
 RecordMbOpt = Annotated[int, typer.Option("--record-mb", min=1, max=100_000, help="Memory for it, at most.")]
+StayOpt = Annotated[
+    bool, typer.Option("--stay", help="Go on when the timeline is over, until Ctrl-C; then comes the verdict.")
+]
 RunArg = Annotated[Path, typer.Argument(help="The folder of a run.")]
 StateOpt = Annotated[Path | None, typer.Option(help="Folder for keys and certificates; absent: a temporary one.")]
 
@@ -66,12 +69,13 @@ def run(
         bool,
         typer.Option("--virtual", help="On a clock that jumps, with the backend's core in this process."),
     ] = False,
+    stay: StayOpt = False,
 ) -> None:
     """Run and judge a scenario: 0 passed, 1 failed, 2 wrong usage, 3 backend gone, 4 inconclusive, 130 interrupted."""
     from simulator.cli import run as command
 
     raise typer.Exit(
-        command.run(scenario, seed, target, out, state, yes, as_json, given or (), record, record_mb, virtual)
+        command.run(scenario, seed, target, out, state, yes, as_json, given or (), record, record_mb, virtual, stay)
     )
 
 
@@ -154,9 +158,9 @@ def shrink(
 
 
 @app.command()
-def demo(seed: SeedOpt = None, out: OutOpt = None, as_json: JsonOpt = False) -> None:
+def demo(seed: SeedOpt = None, out: OutOpt = None, as_json: JsonOpt = False, stay: StayOpt = False) -> None:
     """The alarm-to-OTA loop on the embedded sandbox: `run alarm-to-ota`."""
-    run("alarm-to-ota", seed=seed, out=out, as_json=as_json)
+    run("alarm-to-ota", seed=seed, out=out, as_json=as_json, stay=stay)
 
 
 @app.command()

@@ -30,6 +30,7 @@ def run(
     record: str = "affected",
     record_mb: int = 64,
     virtual: bool = False,
+    stay: bool = False,
 ) -> int:
     """Runs a scenario; the exit code. Everything wrong in the input is raised before anything starts."""
     read, profiles = read_scenario(scenarios.find(scenario), parameters.settings(list(given)), seed)
@@ -38,6 +39,8 @@ def run(
     aim = targets.target(target)
     if virtual and (aim.kind != "sandbox" or state):
         raise UsageError("--virtual runs in this process alone: it has no --target and no --state")
+    if virtual and stay:
+        raise UsageError("--virtual has no time to --stay in")
     firmware.releases()
     from simulator.runtime import run_folder
     from simulator.runtime.run import Plan
@@ -52,7 +55,7 @@ def run(
     if state:
         writable.folder(state, "--state")
     writable.folder(folder, "--out")
-    plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target), mode, record_mb * 1024 * 1024)
+    plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target), mode, record_mb * 1024 * 1024, stay)
     print(
         f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,

@@ -7,16 +7,18 @@ first, so that what is in flight arrives before anything is counted.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite, nan
 from typing import Protocol
 
 from simulator.checks import STORED_KINDS, Check, Facts
+from simulator.device import Device
 from simulator.errors import BackendUnavailable, FleetsimError
 from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
+from simulator.profiles import Profile
 from simulator.report.facts import Rate
 from simulator.runtime.live import Alarm, Job, Snapshot
 from simulator.runtime.operator import Operator
@@ -87,6 +89,7 @@ class Conductor:
         self.scenario, self.seed, self.fleet, self.engine = scenario, seed, fleet, engine
         self.watch, self.record = watch, record
         self._alive, self._show, self._operator = alive, show, operator
+        self.stay: Callable[[], Awaitable[object]] | None = None  # what the run waits for when its timeline is over
         self._subjects = {name: profile.subject for name, profile in fleet.profiles.items()}
         self._carried_by = fleet.carriers()
         self._started: set[str] = set()
@@ -97,6 +100,24 @@ class Conductor:
     @property
     def ledger(self) -> Ledger:
         return self.engine.ledger
+
+    # What somebody at the controls sees (control.Conducted)
+
+    @property
+    def phase(self) -> str:
+        return self.record.phase
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self.engine.now_ms() - self.record.started_at_ms) / 1000
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        return self.fleet.devices
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        return self.fleet.profiles
 
     async def play(self) -> None:
         """The whole timeline, then silence. Raises what `alive` raises, and DeviceFailed."""
@@ -140,6 +161,9 @@ class Conductor:
 
     async def _timeline(self) -> None:
         await Timeline(self, self.seed, self._phase).play(self.scenario.timeline)
+        if self.stay:
+            self.record.phase = "staying"
+            await self.stay()
 
     def _phase(self, title: str) -> None:
         self.record.phase = title

@@ -29,6 +29,8 @@ from simulator.report import html, json_report, junit
 from simulator.report.facts import Report, Verdict
 from simulator.runtime import account, auditing
 from simulator.runtime.conductor import Conductor, Record
+from simulator.runtime.control import Controls
+from simulator.runtime.control_server import ControlServer
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import DeviceFailed, Engine
 from simulator.runtime.live import Live
@@ -56,6 +58,7 @@ class Plan:
     asked: tuple[str, str] = ("", "")  # scenario and target as the user named them, to run it again
     record: Mode = "affected"  # whose wire log is kept
     record_bytes_max: int = BYTES_MAX
+    stay: bool = False  # when the timeline is over, until somebody says that it is enough
 
 
 def run(plan: Plan, say: Say) -> tuple[Report, list[Path]]:
@@ -100,13 +103,15 @@ class _Stage:
         self.record = Record(0)
         self.recorder: Recorder | None = None
         self.public_key = b""
+        self.control = ControlServer()
 
     def perform(self, stack: ExitStack) -> Report:
         plan = self.plan
+        stack.callback(self.control.close)
         try:
             if plan.target.kind == "sandbox":
                 self.say("starting the sandbox")
-            addresses = self.setup.addresses(stack)
+            addresses = self.setup.addresses(stack, self.control.place)
             aws = Aws(addresses)
             stack.callback(aws.close)
             if plan.target.has_account:
@@ -143,15 +148,31 @@ class _Stage:
         self.conductor = Conductor(
             plan.scenario, plan.seed, self.fleet, engine, watch, self.record, alive, self.live.update, operator
         )
+        controls = Controls(self.conductor, plan.stay)
+        if plan.stay:
+            self.conductor.stay = lambda: self._stay(controls)
+        self.control.controls = controls
+        await self.control.serve()
         try:
             await self.conductor.play()
             facts = self.conductor.facts()
             await self._audit(facts, engine, addresses, aws)
             return facts
         finally:
+            await self.control.stop()
             operator.close()
             await engine.close()
             await watch.close()
+
+    async def _stay(self, controls: Controls) -> None:
+        """Until Ctrl-C, which then is the run's good end, or until somebody at the controls ends it."""
+        self.say("the timeline is over; Ctrl-C ends the run, and then it is judged")
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, controls.left.set)
+        try:
+            await controls.left.wait()
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
 
     # After
 

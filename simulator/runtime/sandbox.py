@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, Self
 from simulator.errors import BackendUnavailable, FleetsimError, UsageError
 from simulator.ops import certificates, mark, provision
 from simulator.ops.aws import Aws
+from simulator.runtime.control_server import ControlPlace
 from simulator.runtime.part import READY_MAX_S, Part, close
 from simulator.targets import Addresses
 
@@ -49,8 +50,13 @@ class Sandbox:
     def __init__(
         self, state_dir: Path, rules: Sequence[Mapping[str, Any]], *, products: Sequence[Mapping[str, Any] | str] = (),
         auth: bool = True, region: str = "us-east-1", ports: Ports = ANY_FREE, fire: bool = True,
+        control: ControlPlace | None = None,
     ) -> None:  # fmt: skip
-        """`products` are [{"productId", "spec"}], or names alone. Starts when entered."""
+        """`products` are [{"productId", "spec"}], or names alone; `control`: the run's, for the pages.
+
+        Starts when entered.
+        """
+        self._control = control
         self._state_dir = state_dir.absolute()  # the parts run in it, so a relative path would mean another place
         self._rules, self._auth, self._region = list(rules), auth, region
         self._ports, self._held = ports, list[socket.socket]()
@@ -139,6 +145,7 @@ class Sandbox:
             "products": self._products,
             "rules": self._rules,
             "fire": self._fire,
+            "control": self._control._asdict() if self._control else None,
             "log_level": LOG_LEVEL,
         }  # fmt: skip
 

@@ -23,6 +23,7 @@ from simulator.ops.aws import Aws
 from simulator.profiles import Profile
 from simulator.runtime import capacity
 from simulator.runtime.broker import Broker, check, password, token
+from simulator.runtime.control_server import ControlPlace
 from simulator.runtime.engine import MakeLink
 from simulator.runtime.sandbox import Sandbox
 from simulator.scenarios import Scenario
@@ -52,8 +53,8 @@ class Setup:
             _only_ours(scenario, target)
         self.sandbox: Sandbox | None = None
 
-    def addresses(self, stack: ExitStack) -> Addresses:
-        """Where the backend is; a sandbox is started, and ends with `stack`."""
+    def addresses(self, stack: ExitStack, control: ControlPlace | None = None) -> Addresses:
+        """Where the backend is; a sandbox is started, and ends with `stack`. Its pages reach the run by `control`."""
         target = self.target
         if target.kind == "sandbox":
             self.sandbox = Sandbox(
@@ -62,6 +63,7 @@ class Setup:
                 products=known_products(self.profiles),
                 region=target.region,
                 fire=self.scenario.sandbox.fire,
+                control=control,
             )
             return stack.enter_context(self.sandbox).addresses
         found = Addresses(
