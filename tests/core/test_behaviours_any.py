@@ -189,7 +189,7 @@ class Life:
 
 
 @given(life=lives, thing=st.sampled_from(["hub-01", "nohub"]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_life(life: list[tuple[int, Any, str]], thing: str) -> None:
     lived = Life(thing)
     lived.do(lived.device.inject(Hang(part="fan", recurs_after_s=5), lived.now_ms))

@@ -241,7 +241,7 @@ class AnyLife(RuleBasedStateMachine):
 
 
 TestAnyLife = AnyLife.TestCase
-TestAnyLife.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestAnyLife.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
 
 
 def test_the_key_of_these_images_is_the_fleets() -> None:

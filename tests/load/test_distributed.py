@@ -159,17 +159,18 @@ def test_a_worker_of_another_version_and_one_without_the_folder_are_told_so_and_
     said = [line for line in other.stderr.splitlines() if "INFO" not in line]
     assert said == ["this worker runs fleetsim 0.0.1, its master 0.1.0: install the same version"]
     assert "a worker was turned away: it runs fleetsim 0.0.1, this is 0.1.0" in master.stderr
-    worker = start(*LOCUST, *ports, "--worker")
-    master.until(lambda: _briefs(master), "the folder")
-    worker.until(lambda: worker.family(), "its engine")
-    worker.process.send_signal(signal.SIGTERM)
-    assert worker.wait() == 0
-    for brief in _briefs(master):
-        brief.unlink()
+    [brief] = master.until(lambda: _briefs(master), "the folder")
+    told = brief.read_bytes()
+    brief.unlink()
     blind = start(*LOCUST, *ports, "--worker")
     assert blind.wait() == 2
     (why,) = [line for line in blind.stderr.splitlines() if "INFO" not in line]
     assert "workers need the master's state folder" in why
+    brief.write_bytes(told)
+    worker = start(*LOCUST, *ports, "--worker")
+    worker.until(lambda: worker.family(), "its engine")
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.wait() == 0
     master.process.send_signal(signal.SIGTERM)
     master.wait()
 

@@ -53,7 +53,7 @@ def test_provision_is_killed_again_and_again(aws: Aws, env_file: Path, tmp_path:
     again = ["provision", *FLEET, "--state", str(folder)]
     kill_when(start(env_file, *again), lambda: bool(aws.iot.list_thing_types()["thingTypes"]))
     kill_when(start(env_file, *again), lambda: bool(aws.iot.list_packages()["packageSummaries"]))
-    for moment in sorted(draw.sample(range(1, COUNT - 8), 4)):
+    for moment in sorted(draw.sample(range(1, COUNT - 8), 2)):
         kill_when(start(env_file, *again), lambda moment=moment: things(aws) >= moment)  # type: ignore[misc]
     kill_when(start(env_file, *again), lambda: certificates(aws) >= COUNT - 6)
     finish(start(env_file, *again))
