@@ -76,6 +76,16 @@ class Sandbox(Strict):
 
     rules: list[dict[str, Any]] = Field([], max_length=1000, description="Rules of the backend.")
     fire: bool = Field(True, description="Does the backend predict fires from what fire sensors say?")
+    formulas: list[dict[str, Any]] = Field([], max_length=1000, description="Formulas: formulaId, productId, formula.")
+    master: dict[str, Any] = Field({}, description="Master data: devices and sites, and whose they are.")
+    escalation: dict[str, Any] = Field({}, description="Seconds after which an open alarm of a class rises a level.")
+    dispatch: dict[str, Any] | None = Field(None, description="Field engineers who go by themselves: assign_after_s …")
+    notifications: dict[str, Any] = Field({}, description="Which channels hear of which class, and how often.")
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the backend's configuration says of it, beside the rules."""
+        return self.model_dump(exclude={"rules"}, exclude_unset=True)
 
 
 class Scenario(Strict):

@@ -61,6 +61,9 @@ class Target(Strict):
     api_url: str | None = Field(
         None, pattern=r"^https?://", description="The backend's read API, for checks of alarms and store."
     )
+    api_token_env: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Environment variable that holds that API's token."
+    )
     audit_url: str | None = Field(
         None, pattern=r"^https?://", description="Where the backend says, page by page, which messages it got."
     )
@@ -126,6 +129,12 @@ class Addresses:
     tcp_port: int | None = None
     rest_url: str | None = None
     rest_token: str | None = field(default=None, repr=False)
+    api_token: str | None = field(default=None, repr=False)
+
+    @property
+    def api_headers(self) -> dict[str, str]:
+        """What a request to the read API carries."""
+        return {"Authorization": f"Bearer {self.api_token}"} if self.api_token else {}
 
     @property
     def has_account(self) -> bool:
@@ -161,6 +170,7 @@ class Addresses:
             "FLEETSIM_MQTT_PORT": str(self.mqtt_port),
             "FLEETSIM_CA_FILE": self.ca_file,
             "FLEETSIM_API_URL": self.api_url,
+            "FLEETSIM_API_TOKEN": self.api_token,
             "FLEETSIM_TCP_PORT": str(self.tcp_port) if self.tcp_port else None,
             "FLEETSIM_REST_URL": self.rest_url,
         }

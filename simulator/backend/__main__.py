@@ -24,8 +24,9 @@ import orjson
 import uvicorn
 import uvloop
 
-from simulator.backend.actions import Actions
-from simulator.backend.api import make_app
+from simulator.backend.actions import Account, Actions
+from simulator.backend.api import Api
+from simulator.backend.api.tokens import Token, Tokens
 from simulator.backend.bounded_head import BoundedHead
 from simulator.backend.changes import Changes, Kept
 from simulator.backend.config import BackendConfig, load_config
@@ -33,10 +34,12 @@ from simulator.backend.consumer import Consumer
 from simulator.backend.core import Backend
 from simulator.backend.disturbance import Disturbance, DisturbedStore
 from simulator.backend.effects import Call, Say
+from simulator.backend.fleet_control import FleetControl
 from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.queries import Queries
 from simulator.backend.rest_gateway import Gateway
 from simulator.backend.rules import load_rules
+from simulator.backend.shadows import Shadows
 from simulator.backend.store import Store
 from simulator.backend.tcp_gateway import Gateway as TcpGateway
 from simulator.disturbances import App
@@ -48,6 +51,7 @@ SECOND_TICKS = 10
 AWAY_MS = 2000
 PRUNE_TICKS = 600
 API_BACKLOG = 128
+DAY_MS = 86_400_000
 
 log = logging.getLogger("backend")
 
@@ -119,8 +123,9 @@ async def serve(
         loop.add_signal_handler(name, end)
     listen_to_stdin(loop, disturbance.take, end)
 
-    core = Backend(kept.rules, fire=config.fire)
+    core = Backend(kept.rules, fire=config.fire, settings=config.settings, formulas=kept.formulas)
     core.replace_specs(kept.specs)
+    store.telemetry_kept_ms, store.archive.bytes_max = int(config.telemetry_days * DAY_MS), config.archive_max_bytes
     core.uploads.expires_ms = int(1000 * config.uploads_expire_s)
     pipeline = Pipeline(core, store, disturbance.now_ms)
 
@@ -155,7 +160,13 @@ async def serve(
     tcp = TcpGateway(pipeline, config.tcp, fatal, disturbance.tcp_delay_s)
     tcp.replace_specs(kept.specs)
     changes = Changes(kept, pipeline, queries, config.product_names, tcp.replace_specs)
-    api = http_server(disturbance.around("api", make_app(queries, tcp.counts, changes, fatal)))
+    shadows = Shadows(Account(config.aws)) if config.aws else None
+    api = Api(
+        store.path, disturbance.now_ms, tokens=tokens_of(config), state_dir=config.state_dir, tcp=tcp.counts,
+        changes=changes, times=pipeline.times, fatal=fatal,
+        shadow=shadows.read if shadows else None, control=FleetControl(config.control).handle,
+    )  # fmt: skip
+    web = http_server(disturbance.around("api", api.app))
     rest = http_server(disturbance.around("rest", gateway.app))
     try:
         consumer = Consumer(config.mqtt, pipeline, ready, fatal)
@@ -164,10 +175,11 @@ async def serve(
     actions.start()
     pipeline.save(kept.changes)
     pipeline.start(Hands(actions, consumer), kept.old_rules)
+    pipeline.save(core.put_master(config.master))
     await tcp.open(tcp_listener)
     consumer.open()
     tasks = [
-        loop.create_task(api.serve(sockets=[listener])),
+        loop.create_task(web.serve(sockets=[listener])),
         loop.create_task(rest.serve(sockets=[rest_listener])),
         loop.create_task(keep_time(pipeline, consumer, tcp, Refusals(gateway.refused, tcp.counts, core.refused))),
     ]
@@ -181,10 +193,22 @@ async def serve(
         actions.stop()
         gateway.close()
         tcp.end()
-        api.should_exit = rest.should_exit = True
+        web.should_exit = rest.should_exit = True
         tasks[-1].cancel()
+        await api.end()
         await asyncio.wait(tasks, timeout=2)
+        api.close()
+        if shadows:
+            shadows.close()
         queries.close()
+
+
+def tokens_of(config: BackendConfig) -> Tokens:
+    """Who may use the API; UsageError when the file of tokens is none of ours."""
+    said = [Token(one.id, one.role, one.customer or "", one.sha256, 0) for one in config.tokens]
+    if not said:
+        log.info("no tokens are configured: every program on this machine may read and change everything")
+    return Tokens(said, config.state_dir)
 
 
 def why_ended(task: "asyncio.Task[None]") -> BaseException:
@@ -229,7 +253,7 @@ class Refusals:
 async def keep_time(pipeline: Pipeline, consumer: Consumer, tcp: TcpGateway, refusals: Refusals) -> None:
     """Let waiting end, keep the connection alive, keep the tables within their bounds."""
     loop = asyncio.get_running_loop()
-    ticks, before_ms = 0, pipeline.now_ms()
+    ticks, before_ms, old = 0, pipeline.now_ms(), False
     while True:
         await asyncio.sleep(TICK_S)
         ticks += 1
@@ -244,7 +268,9 @@ async def keep_time(pipeline: Pipeline, consumer: Consumer, tcp: TcpGateway, ref
             tcp.tick(loop.time())
             refusals.tell()
         if ticks % PRUNE_TICKS == 0:
-            pipeline.store.prune(pipeline.now_ms())
+            pipeline.store.prune(now_ms)
+        if old or ticks % PRUNE_TICKS == 0:
+            old = pipeline.store.archive_telemetry(now_ms)
 
 
 def http_server(app: App) -> Server:

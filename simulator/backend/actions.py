@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from simulator.backend.config import Aws
-from simulator.backend.effects import AbortUpload, Call, CompleteUpload, CreateJob, LookUp, OpenUpload, SetDesired
+from simulator.backend.effects import AbortUpload, Call, CompleteUpload, CreateJob, LookUp, OpenUpload, SetDesired, Tell
 from simulator.backend.pipeline import Answer
 
 ACTION_THREADS = 4
@@ -125,6 +125,8 @@ class Actions:
                 return self._account.complete_upload(call)
             case AbortUpload():
                 self._account.abort_upload(call)
+            case Tell():
+                self._account.tell(call)
         return None
 
 
@@ -191,6 +193,26 @@ class Account:
             return None, {}
         return found.get("thingTypeName") or None, dict(found.get("attributes") or {})
 
+    def shadow(self, thing: str) -> dict[str, Any] | None:
+        """A device's classic shadow and its reported versions; None when it has neither."""
+        classic, packages = self._shadow(thing), self._shadow(thing, "$package")
+        if classic is None and packages is None:
+            return None
+        state, reported = (classic or {}).get("state", {}), (packages or {}).get("state", {}).get("reported", {})
+        return {
+            "desired": state.get("desired", {}), "reported": state.get("reported", {}), "package": reported,
+            "version": (classic or {}).get("version", 0),
+        }  # fmt: skip
+
+    def _shadow(self, thing: str, name: str | None = None) -> dict[str, Any] | None:
+        data = self._client("iot-data")
+        try:
+            found = data.get_thing_shadow(thingName=thing, **({"shadowName": name} if name else {}))
+        except data.exceptions.ResourceNotFoundException:
+            return None
+        document = orjson.loads(found["payload"].read())
+        return document if isinstance(document, dict) else None
+
     def set_desired(self, call: SetDesired) -> None:
         """Put the action into the classic shadow."""
         desired = {"action": {"name": call.action, "id": call.action_id}}
@@ -219,6 +241,10 @@ class Account:
             )
         except iot.exceptions.ResourceAlreadyExistsException:
             log.info("job %s exists already", call.job_id)
+
+    def tell(self, call: Tell) -> None:
+        """Send a notification to its topic."""
+        self._client("sns").publish(TopicArn=call.topic, Subject=call.subject, Message=call.message)
 
     def open_upload(self, call: OpenUpload) -> dict[str, Any]:
         """Begin a multipart upload, or take up the one that a crash left behind; presigns its parts."""

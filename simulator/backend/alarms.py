@@ -31,6 +31,7 @@ from simulator.backend.effects import (
     SaveAlarm,
     SetDesired,
 )
+from simulator.backend.platform.classes import class_of
 from simulator.backend.rules import Rule
 
 CLEAR_SAMPLES_MIN = 2
@@ -77,6 +78,8 @@ class Alarm:
     clear_samples: int = 0
     in_range: bool = False
     about: dict[str, Any] = field(default_factory=dict)  # the alert behind an alarm of fire risk
+    alarm_class: str = ""  # act_now, watch or information
+    level: int = 1  # by time
 
     def document(self) -> bytes:
         """JSON for the store."""
@@ -229,9 +232,18 @@ class Alarm:
             *self._next_step(rule, now_ms, f"no {waited_for} within {seconds:g} s of {self.step}"),
         ]
 
-    def rise(self, severity: str, about: dict[str, Any], value: float | None, now_ms: int) -> list[Effect]:
+    def lift(self, level: int, last: bool, rule: Rule, now_ms: int) -> list[Effect]:
+        """It is open for long. At the last level somebody is sent, where nothing else is being done."""
+        self.level, open_ms = level, now_ms - self.raised_at_ms
+        lifted = self._record(now_ms, "alarm_level", level=level, alarm_class=self.alarm_class, open_ms=open_ms)
+        if last and rule.thenDispatch and self.state == "open":
+            return [lifted, *self._escalate(now_ms, f"open for {open_ms // 1000} s")]
+        return [lifted]
+
+    def rise(self, severity: str, about: dict[str, Any], value: float | None, now_ms: int, rule: Rule) -> list[Effect]:
         """What is behind it became worse."""
         self.severity, self.about = severity, about
+        self.alarm_class = class_of(severity, rule.alarmClass)
         return [self._record(now_ms, "alarm_risen", severity=severity, metric=self.metric, value=value)]
 
     def close(self, now_ms: int, reason: str) -> list[Effect]:
@@ -257,18 +269,22 @@ class Alarm:
             self.unconfirmed.append(self.job_id)
             self.deadline_ms = now_ms + int(rule.updateTimeout_s * 1000)
         elif rule.thenDispatch and (self.step in ("action", "update") or rule.type == "silence"):
-            self.state, self.step, self.escalated_at_ms = "escalated", "dispatch", now_ms
-            opened = OpenDispatch(now_ms, self.alarm_id, self.thing, self.rule_id, self.severity, reason)
-            return [
-                self._record(now_ms, "alarm_escalated", reason=reason),
-                opened,
-                self._record(now_ms, "dispatch_opened", severity=self.severity, reason=reason),
-            ]
+            return self._escalate(now_ms, reason)
         else:
             self.state = "open"  # nothing is left to be done; it may still close by itself
             if self.step != "raised":
                 self.step = "none"
         return self.calls(rule)
+
+    def _escalate(self, now_ms: int, reason: str) -> list[Effect]:
+        """Send somebody."""
+        self.state, self.step, self.escalated_at_ms, self.deadline_ms = "escalated", "dispatch", now_ms, None
+        opened = OpenDispatch(now_ms, self.alarm_id, self.thing, self.rule_id, self.severity, reason)
+        return [
+            self._record(now_ms, "alarm_escalated", reason=reason),
+            opened,
+            self._record(now_ms, "dispatch_opened", severity=self.severity, reason=reason),
+        ]
 
     def calls(self, rule: Rule) -> list[Effect]:
         """The call to AWS that is not confirmed yet: made when a step is taken, again after a restart."""
@@ -294,4 +310,5 @@ def open_alarm(rule: Rule, thing: str, product: str | None, device_ms: int, valu
         rule_version=rule.version,
         rule_type=rule.type,
         last_timestamp=device_ms,
+        alarm_class=class_of(rule.severity, rule.alarmClass),
     )

@@ -1,8 +1,10 @@
-"""What an operator changes while the platform runs: rules, specs, dead letters that are tried again.
+"""What an operator changes while the platform runs: rules, specs, formulas, master data, how far a dispatch is, dead
+letters that are tried again.
 
 Rules: a change is checked first, as it is at the start, then stored, then in force; so a restart has it. Every
-change is a new version, and old ones are kept. The configuration file counts when what it says of a rule or a
-spec is not what it said at the last start; otherwise the version in the store does.
+change is a new version, and old ones are kept; to roll back is to make an old one the newest. The configuration file
+counts when what it says of a rule, a spec or a formula is not what it said at the last start; otherwise the version in
+the store does. Master data of the file is taken at every start.
 """
 
 import asyncio
@@ -15,8 +17,10 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from simulator.backend.config import BackendConfig
-from simulator.backend.effects import DeadLetter, SaveConfigured, SaveVersion
+from simulator.backend.effects import DeadLetter, Record, SaveConfigured, SaveVersion
 from simulator.backend.pipeline import Pipeline
+from simulator.backend.platform.formulas import Formula, Formulas, read_formula, read_formulas
+from simulator.backend.platform.settings import Master
 from simulator.backend.queries import Queries
 from simulator.backend.rules import RULES_MAX, Rule, Rules, read_rule
 from simulator.backend.store import Store
@@ -28,7 +32,7 @@ SPECS_MAX = 1000
 REPLAY_CHUNK = 200  # then the others have their turn
 REPLAY_IDS_MAX = 1000
 
-Kind = Literal["rule", "spec"]
+Kind = Literal["rule", "spec", "formula"]
 Key = tuple[Kind, str]
 M = TypeVar("M", bound=BaseModel)
 
@@ -36,7 +40,7 @@ log = logging.getLogger("backend")
 
 
 class Kept:
-    """The rules and specs of a store, after a configuration file was laid over them."""
+    """The rules, specs and formulas of a store, after a configuration file was laid over them."""
 
     def __init__(self, store: Store, config: BackendConfig, rules: Rules, now_ms: int) -> None:
         self.changes: list[SaveVersion | SaveConfigured] = []
@@ -47,6 +51,8 @@ class Kept:
             self._note(saved)
         said: dict[Key, str] = {("rule", name): document_of(rule) for name, rule in rules.by_id.items()}
         said |= {("spec", name): document_of(spec) for name, spec in config.specs.items()}
+        formulas = read_formulas(config.formulas).by_id
+        said |= {("formula", name): document_of(formula) for name, formula in formulas.items()}
         before: dict[Key, str] = {(one.kind, one.name): one.document or "" for one in store.configured()}
         for key, document in said.items():
             if before.get(key) != document:
@@ -67,6 +73,12 @@ class Kept:
         """The specs that are in force, by product."""
         found = ((name, one.document) for (kind, name), one in sorted(self.current.items()) if kind == "spec")
         return {name: _read(ProductSpec, f"spec '{name}'", document) for name, document in found if document}
+
+    @property
+    def formulas(self) -> Formulas:
+        """The formulas that are in force."""
+        found = (one for (kind, _), one in sorted(self.current.items()) if kind == "formula" and one.document)
+        return Formulas([_formula(one) for one in found])
 
     def next(self, kind: Kind, name: str, at_ms: int, source: Literal["config", "api"], document: str | None) -> Any:
         """The next version of a rule or a spec, or None when nothing changes."""
@@ -89,13 +101,17 @@ class Kept:
             self.old_rules[rule.ruleId, rule.version] = rule
 
 
-def document_of(what: Rule | ProductSpec) -> str:
-    """A rule or a spec as it is stored."""
+def document_of(what: Rule | ProductSpec | Formula) -> str:
+    """A rule, a spec or a formula as it is stored."""
     return orjson.dumps(what.model_dump(mode="json", exclude_none=True), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _rule(saved: SaveVersion) -> Rule:
     return _read(Rule, f"rule '{saved.name}'", saved.document or "").as_version(saved.version)
+
+
+def _formula(saved: SaveVersion) -> Formula:
+    return _read(Formula, f"formula '{saved.name}'", saved.document or "").as_version(saved.version)
 
 
 def _read(model: type[M], what: str, document: str) -> M:
@@ -170,6 +186,67 @@ class Changes:
             self._pipeline.replace_rules(self._kept.rules)
             self._pipeline.commit()
             log.info("rule_%s %s version=%d", "changed" if document else "deleted", name, version.version)
+
+    def put_formula(self, name: str, body: bytes) -> int:
+        """Make or change a formula; its version."""
+        entry = _object(body)
+        if entry.setdefault("formulaId", name) != name:
+            raise UsageError(f"formula.formulaId: is '{str(entry['formulaId'])[:64]}', but the address says '{name}'")
+        formula = read_formula("formula", entry)
+        Formulas([*(self._kept.formulas.by_id | {name: formula}).values()]).check()
+        self._formulas_are(name, document_of(formula))
+        return self._kept.current["formula", name].version
+
+    def delete_formula(self, name: str) -> bool:
+        """Do away with a formula and its values; False when there is none."""
+        if name not in self._kept.formulas.by_id:
+            return False
+        self._formulas_are(name, None)
+        return True
+
+    def _formulas_are(self, name: str, document: str | None) -> None:
+        version = self._kept.next("formula", name, self._pipeline.now_ms(), "api", document)
+        if version:
+            self._pipeline.save([version])
+            self._pipeline.replace_formulas(self._kept.formulas)
+            self._pipeline.commit()
+            log.info("formula_%s %s version=%d", "changed" if document else "deleted", name, version.version)
+
+    def rollback(self, kind: Literal["rule", "formula"], name: str, version: int) -> int:
+        """Make an earlier version of a rule or a formula the newest; its new number."""
+        versions = self._queries.history(kind, name)
+        document = next((one[kind] for one in versions if one["version"] == version), None)
+        if document is None:
+            raise UsageError(f"version: there is no version {version} of {kind} '{name}', or it was none any more")
+        put = self.put_rule if kind == "rule" else self.put_formula
+        new = put(name, orjson.dumps(document))
+        if new != versions[0]["version"]:
+            told = {"name": name, "to": version, "version": new}
+            self._pipeline.save([Record(self._pipeline.now_ms(), f"{kind}_rolled_back", "", "", told)])
+            self._pipeline.commit()
+        return new
+
+    def put_master(self, body: bytes) -> dict[str, int]:
+        """Take master data, {"devices": [{"device_id", "site_id"}], "sites": [{"site_id", "customer_id"}]}."""
+        try:
+            said = Master.model_validate(_object(body))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"master.{where}: {first['msg']}") from None
+        effects = self._pipeline.core.put_master(said)
+        self._pipeline.save(effects)
+        self._pipeline.commit()
+        log.info("master_changed %d", len(effects))
+        return {"devices": len(said.devices), "sites": len(said.sites), "changed": len(effects)}
+
+    def advance_dispatch(self, alarm_id: str, state: str, who: str = "", note: str = "") -> None:
+        """A field engineer goes on; UsageError when that is no next step."""
+        effects = self._pipeline.core.advance_dispatch(alarm_id, state, who, note, self._pipeline.now_ms())
+        if not effects:
+            raise UsageError(f"dispatch '{alarm_id[:200]}': there is none, or it has ended")
+        self._pipeline.save(effects)
+        self._pipeline.commit()
 
     async def replay(self, body: bytes) -> dict[str, Any]:
         """Try dead letters again: {"ids": […]} or {"reason": "…"}."""

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from simulator.backend.platform.settings import (
+    DispatchDemo,
+    Escalation,
+    Master,
+    Notifications,
+    Settings,
+    SnsTopics,
+)
 from simulator.errors import UsageError, did_you_mean
 from simulator.wire.spec import ProductSpec
 
@@ -69,12 +77,28 @@ class Control(_Strict):
     token: Annotated[str, Field(min_length=16, max_length=200)]
 
 
+class ApiToken(_Strict):
+    """Somebody who may use the API: only the SHA-256 of the token is said here."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    role: Literal["service", "lab", "customer"]
+    customer: Annotated[str, Field(pattern=r"^[^\x00-\x20\x7f*][^\x00-\x1f\x7f]{0,127}$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ApiToken":
+        if (self.role == "customer") != (self.customer is not None):
+            raise ValueError("a token of the role 'customer' needs 'customer', and no other may have it")
+        return self
+
+
 class BackendConfig(_Strict):
     """The whole file."""
 
     state_dir: Path
     mqtt: Mqtt
     api_port: Port = 0
+    tokens: Annotated[list[ApiToken], Field(max_length=100)] = []  # of the API; none: everybody here is the service
     rest_port: Port = 0
     rest_token: Annotated[str, Field(pattern=r"^[!-~]{1,1024}$")] | None = None  # none: everybody may send
     rest_requests_s: Annotated[float, Field(gt=0)] = 20_000
@@ -87,6 +111,14 @@ class BackendConfig(_Strict):
     uploads_expire_s: Annotated[float, Field(ge=60, le=7 * 86_400)] = 3600
     products: list[str | Product] = Field(default_factory=list, max_length=1000)
     rules: list[dict[str, Any]] = Field(default_factory=list)
+    formulas: list[dict[str, Any]] = Field(default_factory=list, max_length=1000)
+    master: Master = Master()
+    escalation: Escalation = Escalation()
+    dispatch: DispatchDemo | None = None  # none: field engineers do not go by themselves
+    notifications: Notifications = Notifications()
+    sns_topics: SnsTopics = Field(default_factory=dict)  # by channel
+    telemetry_days: Annotated[float, Field(gt=0, le=3660)] = 10  # then it is moved to long-term files
+    archive_max_bytes: Annotated[int, Field(ge=1_000_000)] = 10 * 1024**3
     fire: bool = True  # the fire prediction, for what comes as a fire sensor's record
     control: Control | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
@@ -102,6 +134,14 @@ class BackendConfig(_Strict):
         found = ((entry.productId, entry.spec) for entry in self.products if not isinstance(entry, str))
         return {product: spec for product, spec in found if spec is not None}
 
+    @property
+    def settings(self) -> Settings:
+        """What the platform goes by."""
+        return Settings(
+            escalation=self.escalation, dispatch=self.dispatch, notifications=self.notifications,
+            sns_topics=self.sns_topics,
+        )  # fmt: skip
+
 
 def load_config(path: Path) -> BackendConfig:
     """Read the file; UsageError for the first mistake."""
@@ -113,6 +153,11 @@ def load_config(path: Path) -> BackendConfig:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
+    return read_config(raw)
+
+
+def read_config(raw: Any) -> BackendConfig:
+    """What the file says; UsageError for the first mistake."""
     try:
         return BackendConfig.model_validate(raw)
     except ValidationError as error:

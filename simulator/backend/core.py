@@ -11,7 +11,7 @@ our clock, and only while the platform itself can hear: who was heard before is 
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ import orjson
 
 from simulator.backend import contract
 from simulator.backend.alarms import Alarm, open_alarm
+from simulator.backend.conditions import formula_key
 from simulator.backend.decode import (
     TAKEN_TOPIC,
     Binary,
@@ -50,10 +51,19 @@ from simulator.backend.effects import (
     SetDesired,
     StoreReport,
     StoreTelemetry,
+    Tell,
 )
 from simulator.backend.fire.alerts import Alert, document_of
 from simulator.backend.fire.analysis import Fire, Restored, Taken
 from simulator.backend.fire.realtime import HIGH, ONE, level_of
+from simulator.backend.platform.classes import class_of
+from simulator.backend.platform.deployments import rolled_back
+from simulator.backend.platform.formulas import Formula, Formulas, Values, compute, from_document
+from simulator.backend.platform.formulas import document_of as values_document
+from simulator.backend.platform.outcomes import Placed, SaveMaster
+from simulator.backend.platform.service import Platform
+from simulator.backend.platform.service import Restored as PlatformRestored
+from simulator.backend.platform.settings import Master, Settings
 from simulator.backend.rules import FIRE_RULE, Rule, Rules
 from simulator.backend.silence import Moments
 from simulator.backend.uploads import Uploads, answer_topic, say
@@ -105,6 +115,7 @@ class Device:
         "claim",
         "course",
         "fire_rule",
+        "formulas",
         "heard_ms",
         "last_key",
         "last_timestamp",
@@ -116,6 +127,7 @@ class Device:
         "silence_rules",
         "thing",
         "unread",
+        "values",
         "waiting",
     )
 
@@ -125,6 +137,8 @@ class Device:
         self.rules: tuple[Rule, ...] = ()
         self.silence_rules: tuple[Rule, ...] = ()
         self.fire_rule = FIRE_RULE
+        self.formulas: tuple[Formula, ...] = ()
+        self.values: Values | None = None  # of formulas
         self.heard_ms = 0  # our clock
         self.last_timestamp = 0
         self.last_key = 0
@@ -140,14 +154,24 @@ class Device:
     def save(self) -> SaveDevice:
         """The effect that remembers it as it is now."""
         course = orjson.dumps(list(self.course)).decode() if self.course else ""
-        return SaveDevice(self.thing, self.product, self.last_timestamp, self.last_key, course)
+        values = values_document(self.values) if self.values else ""
+        return SaveDevice(self.thing, self.product, self.last_timestamp, self.last_key, course, values)
 
 
 class Backend:
     """Decode → contract → rules → alarms, for all devices; what fire sensors say is analysed besides."""
 
-    def __init__(self, rules: Rules, devices_max: int = DEVICES_MAX, fire: bool = True) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        devices_max: int = DEVICES_MAX,
+        fire: bool = True,
+        settings: Settings | None = None,
+        formulas: Formulas | None = None,
+    ) -> None:
         self.rules = rules
+        self.formulas = formulas or Formulas()
+        self.platform = Platform(settings)
         self.fire = Fire(devices_max) if fire else None
         self.received: Counter[str] = Counter()
         self.dead: Counter[str] = Counter()  # by reason, without those that were replayed
@@ -172,8 +196,37 @@ class Backend:
         effects: list[Effect] = []
         for alarm in list(self._open.values()):
             if not self._stands(alarm):
+                alarm.alarm_class = alarm.alarm_class or class_of(alarm.severity)  # of an older file
                 effects += self._after(alarm, alarm.close(now_ms, "the rule does not exist any more"))
         return effects
+
+    def replace_formulas(self, formulas: Formulas) -> list[Effect]:
+        """Compute these from now on. Values of what is not computed any more go."""
+        self.formulas = formulas
+        effects: list[Effect] = []
+        for device in self._devices.values():
+            device.formulas = formulas.of(device.product) if device.waiting is None else ()
+            gone = [name for name in device.values or () if name not in formulas.by_id]
+            for name in gone:
+                del device.values[name]  # type: ignore[union-attr]
+            if gone:
+                effects.append(device.save())
+        return effects
+
+    def put_master(self, said: Master) -> list[Effect]:
+        """Take master data."""
+        return self._placed(self.platform.master.put(said))
+
+    def _placed(self, effects: Sequence[Effect]) -> list[Effect]:
+        """The fire prediction hears where its sensors stand."""
+        for effect in effects:
+            if self.fire is not None and isinstance(effect, SaveMaster):
+                self.fire.place(effect.thing, effect.site_id)
+        return [*effects]
+
+    def advance_dispatch(self, alarm_id: str, state: str, who: str, note: str, now_ms: int) -> list[Effect]:
+        """A field engineer goes on; nothing when nobody was sent, UsageError when that is no next step."""
+        return self.platform.dispatches.advance(alarm_id, state, who, note, now_ms)
 
     def _stands(self, alarm: Alarm) -> bool:
         rule, product = self.rules.find(alarm.rule_id), self._devices[alarm.thing].product
@@ -188,6 +241,8 @@ class Backend:
         device.rules = self.rules.for_product(device.product)
         device.silence_rules = self.rules.silence_of(device.product)
         device.fire_rule = self.rules.fire_of(device.product)
+        if device.waiting is None:
+            device.formulas = self.formulas.of(device.product)
         self._expect(device)
 
     def replace_specs(self, specs: Mapping[str, ProductSpec]) -> None:
@@ -431,8 +486,11 @@ class Backend:
             effects += self._there(sample.device_id, sample.nodes, sample.device_timestamp)
         if sample.stream == "fire" and self.fire is not None:
             effects += self._predict(self.fire, device, sample, now_ms)
+        computed = bool(device.formulas) and self._compute(device, sample)
         if sample.key == device.last_key or sample.device_timestamp < device.last_timestamp:
-            return effects  # repeated or late: kept if it is new, but it moves nothing
+            if computed:
+                effects.append(device.save())
+            return effects  # repeated or late: kept if it is new, but it moves no alarm
         device.last_timestamp, device.last_key = sample.device_timestamp, sample.key
         if device.product is None:
             if sample.product is not None:
@@ -445,6 +503,12 @@ class Backend:
             effects += self._judge(device, sample, now_ms)
         return effects
 
+    def _compute(self, device: Device, sample: Telemetry) -> bool:
+        """Bring the values of the device's formulas up to date; whether one changed."""
+        if device.values is None:
+            device.values = {}
+        return compute(device.formulas, device.values, sample.metrics, sample.device_timestamp)
+
     def _judge(self, device: Device, sample: Telemetry, now_ms: int) -> list[Effect]:
         """Ask every rule of the device's product about a sample."""
         effects: list[Effect] = []
@@ -452,10 +516,13 @@ class Backend:
             alarm = device.alarms.get(rule.ruleId)
             if alarm is not None:
                 rule = self._raised_by[alarm.alarm_id]
-            bad = rule.compiled.holds(sample.metrics)
+            metrics = sample.metrics
+            if rule.compiled.formulas:
+                metrics = with_formulas(metrics, rule.compiled.formulas, device.values)
+            bad = rule.compiled.holds(metrics)
             if bad is None or (alarm is None and not bad):
                 continue
-            value = _number(sample.metrics.get(rule.compiled.metrics[0]))
+            value = _number(metrics.get(rule.compiled.metrics[0]))
             if alarm is None:
                 effects += self._raise(device, rule, sample.device_timestamp, value, now_ms)
             else:
@@ -469,6 +536,7 @@ class Backend:
         alarm = open_alarm(rule, device.thing, device.product, at_ms, value, now_ms)
         if alert is not None:
             alarm.severity, alarm.about = alert.level.lower(), document_of(alert)
+            alarm.alarm_class = class_of(alarm.severity, rule.alarmClass)
         device.alarms[rule.ruleId] = self._open[alarm.alarm_id] = alarm
         self._raised_by[alarm.alarm_id] = rule
         return self._after(alarm, alarm.start(rule, now_ms))
@@ -496,10 +564,10 @@ class Backend:
         if alarm is None:
             return self._raise(device, rule, at_ms, risk, now_ms, alert) if alert else []
         effects: list[Effect] = []
+        rule = self._raised_by[alarm.alarm_id]
         if alert is not None and alarm.severity != alert.level.lower():
-            effects += alarm.rise(alert.level.lower(), document_of(alert), risk, now_ms)
+            effects += alarm.rise(alert.level.lower(), document_of(alert), risk, now_ms, rule)
         if taken.fate == "next":
-            rule = self._raised_by[alarm.alarm_id]
             effects += alarm.sample(rule, level_of(taken.risk) >= HIGH, at_ms, risk, now_ms)
         return self._after(alarm, effects, changed=True)
 
@@ -521,13 +589,16 @@ class Backend:
 
     def _job_ended(self, message: JobEnded, now_ms: int) -> list[Effect]:
         alarm = self._by_job.get(message.job_id)
-        if alarm is None:
-            return []  # a job of somebody else, or of an alarm that is closed
         reason = "; ".join(f"{name}: {value}" for name, value in sorted(message.details.items()))
         if isinstance(message.details.get("reason"), str):
             reason = message.details["reason"]
+        if alarm is None:  # a job of somebody else, or of an alarm that is closed
+            return self.platform.deployments.ended(message.thing, message.job_id, message.status, reason, now_ms)
         rule = self._raised_by[alarm.alarm_id]
-        return self._after(alarm, alarm.job_ended(message.job_id, message.status.upper(), reason, rule, now_ms))
+        moved = alarm.job_ended(message.job_id, message.status.upper(), reason, rule, now_ms)
+        if moved:
+            moved += rolled_back(alarm.thing, message.job_id, alarm.alarm_id, reason, now_ms)
+        return self._after(alarm, moved)
 
     # -- time and answers
 
@@ -538,6 +609,9 @@ class Backend:
             effects += self._after(alarm, alarm.tick(self._raised_by[alarm.alarm_id], now_ms))
         for thing in sorted(self._unread):
             effects += self._look_up(self._devices[thing], now_ms)
+        for alarm_id in list(self.platform.levels.due.come(now_ms)):
+            effects += self._lift(self._open[alarm_id], now_ms)
+        effects += self.platform.tick(now_ms)
         if not self.deaf:
             for thing in self._moments.come(now_ms):
                 effects += self._miss(self._devices[thing], now_ms)
@@ -545,17 +619,27 @@ class Backend:
             effects += self.fire.tick(now_ms)
         return effects + self.uploads.tick(now_ms)
 
+    def _lift(self, alarm: Alarm, now_ms: int) -> list[Effect]:
+        """An alarm is open for long."""
+        levels = self.platform.levels
+        level = levels.level_of(alarm.alarm_class, now_ms - alarm.raised_at_ms)
+        if level <= alarm.level:
+            return []
+        last = level == levels.top(alarm.alarm_class)
+        return self._after(alarm, alarm.lift(level, last, self._raised_by[alarm.alarm_id], now_ms))
+
     def product_answered(
         self, thing: str, product: str | None, now_ms: int, attributes: Mapping[str, str] | None = None
     ) -> list[Effect]:
         """A look-up ended: None when the device has no product. Its waiting samples are judged now."""
         device = self._devices.get(thing)
-        if device is not None and self.fire is not None and attributes and (site := attributes.get("site")):
-            self.fire.place(thing, site)
-        if device is None or device.product is not None:
+        if device is None:
             return []
+        effects = self._placed(self.platform.master.registered(thing, attributes)) if attributes else []
+        if device.product is not None:
+            return effects
         device.lookup_at_ms = now_ms + NO_PRODUCT_AGAIN_MS
-        return self._is(device, product or device.claim, now_ms)
+        return effects + self._is(device, product or device.claim, now_ms)
 
     def _is(self, device: Device, product: str | None, now_ms: int) -> list[Effect]:
         """The product is known, or known to be unknown: what waited is read and judged now."""
@@ -563,7 +647,9 @@ class Backend:
         unread, device.unread = device.unread, []
         device.product = product
         self._judge_by_product(device)
-        effects: list[Effect] = [device.save()]
+        for sample in waiting if device.formulas else ():
+            self._compute(device, sample)
+        effects: list[Effect] = [device.save(), Placed(device.thing, product or "")]
         for sample in waiting:
             effects += self._judge(device, sample, now_ms)
         if unread:
@@ -580,6 +666,8 @@ class Backend:
         """A call to AWS, begun at `at_ms`, ended: `error` is empty when AWS took it."""
         if isinstance(call, LookUp | Say):
             return []  # a failed one: the device's next sample asks again, not before LOOKUP_AGAIN_MS
+        if isinstance(call, Tell):
+            return self.platform.outbox.answered(call, error, now_ms)
         if isinstance(call, OpenUpload | CompleteUpload | AbortUpload):
             return self.uploads.answered(call, result, error, now_ms)
         alarm = self._open.get(call.alarm_id)
@@ -601,6 +689,7 @@ class Backend:
         """Keep the indexes in step with an alarm that moved, and remember it."""
         if not effects and not changed:
             return effects
+        more = [*self.platform.followed(alarm, effects)]
         if alarm.state == "closed":
             self._open.pop(alarm.alarm_id, None)
             self._raised_by.pop(alarm.alarm_id, None)
@@ -608,7 +697,7 @@ class Backend:
             self._devices[alarm.thing].alarms.pop(alarm.rule_id, None)
         elif alarm.job_id:
             self._by_job[alarm.job_id] = alarm
-        return [*effects, alarm.save()]
+        return [*effects, *more, alarm.save()]
 
     # -- restart
 
@@ -623,6 +712,7 @@ class Backend:
         waiting: Iterable[KeepWaiting] = (),
         uploads: Iterable[str] = (),
         fire: Restored | None = None,
+        platform: PlatformRestored | None = None,
     ) -> list[Effect]:
         """Take up what the store remembers; asks again for the calls that were never confirmed."""
         if self.fire is not None and fire is not None:
@@ -631,12 +721,17 @@ class Backend:
             device = self._devices[saved.device_id] = Device(saved.device_id)
             device.last_timestamp, device.last_key = saved.last_timestamp, saved.last_key
             device.product, device.heard_ms = saved.product_id, now_ms
-            self._judge_by_product(device)
-            device.course = Course(*orjson.loads(saved.course)) if saved.course else None
-            device.claim = claims.get(saved.device_id) if claims else None
             if saved.product_id is not None:
                 device.waiting = None
+            self._judge_by_product(device)
+            if saved.formulas:
+                known = from_document(saved.formulas).items()
+                device.values = {name: value for name, value in known if name in self.formulas.by_id}
+            device.course = Course(*orjson.loads(saved.course)) if saved.course else None
+            device.claim = claims.get(saved.device_id) if claims else None
         effects = self.uploads.resume(uploads)
+        if platform is not None:
+            effects += self.platform.resume(platform)
         for message in waiting:
             self._wait(self._devices[message.thing], *message[1:])
         for document in documents:
@@ -644,6 +739,7 @@ class Backend:
             device = self._devices[alarm.thing]
             device.alarms[alarm.rule_id] = self._open[alarm.alarm_id] = alarm
             if not self._stands(alarm):
+                alarm.alarm_class = alarm.alarm_class or class_of(alarm.severity)  # of an older file
                 effects += self._after(alarm, alarm.close(now_ms, "the rule does not exist any more"))
                 continue
             rule = self.rules.find(alarm.rule_id)
@@ -652,6 +748,8 @@ class Backend:
             self._raised_by[alarm.alarm_id] = rule
             if alarm.job_id:
                 self._by_job[alarm.job_id] = alarm
+            alarm.alarm_class = alarm.alarm_class or class_of(alarm.severity, rule.alarmClass)  # of an older file
+            self.platform.expect(alarm)
             effects += alarm.calls(rule)
         return effects
 
@@ -666,6 +764,12 @@ def _kind(message: Decoded) -> str:
         case JobEnded():
             return "job_event"
     return message.kind
+
+
+def with_formulas(metrics: Mapping[str, Any], wanted: Sequence[str], values: Values | None) -> dict[str, Any]:
+    """A sample's metrics with the values of formulas, of which the device itself can say nothing."""
+    known = {formula_key(name): value.value for name, value in (values or {}).items()}
+    return {**metrics, **{name: known.get(name) for name in wanted}}
 
 
 def _alert_said(thing: str, alert: Alert) -> Say:

@@ -96,6 +96,7 @@ class JobEnded(NamedTuple):
     job_id: str
     status: str
     details: Mapping[str, Any]
+    thing: str = ""  # as far as the message says
 
 
 class Refused(NamedTuple):
@@ -232,8 +233,9 @@ class Decoder:
         if parsed.family == "fire":
             return _fire(parsed, payload, body, now_ms)
         if parsed.family == "job":
-            details = body.get("statusDetails")
-            return JobEnded(parsed.thing, parsed.rest, details if type(details) is dict else {})
+            details, arn = body.get("statusDetails"), body.get("thingArn")
+            thing = arn.rpartition("/")[2][:NAME_MAX] if type(arn) is str else ""
+            return JobEnded(parsed.thing, parsed.rest, details if type(details) is dict else {}, thing)
         return _platform(parsed, body, now_ms)
 
     def binary(self, message: Binary, product: str | None) -> Decoded:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from simulator.backend.fire.outcomes import FireWrite
+from simulator.backend.platform.outcomes import PlatformWrite
 
 
 class StoreTelemetry(NamedTuple):
@@ -84,6 +85,7 @@ class SaveDevice(NamedTuple):
     last_timestamp: int
     last_key: int
     course: str = ""  # JSON, of a fire sensor's running index
+    formulas: str = ""  # JSON, the latest values
 
 
 class SaveAlarm(NamedTuple):
@@ -98,9 +100,9 @@ class SaveAlarm(NamedTuple):
 
 
 class SaveVersion(NamedTuple):
-    """Remember a rule or a spec as it is from now on; without a document it is gone."""
+    """Remember a rule, a spec or a formula as it is from now on; without a document it is gone."""
 
-    kind: Literal["rule", "spec"]
+    kind: Literal["rule", "spec", "formula"]
     name: str
     version: int
     at_ms: int
@@ -109,9 +111,9 @@ class SaveVersion(NamedTuple):
 
 
 class SaveConfigured(NamedTuple):
-    """Remember what the configuration file said of a rule or a spec; without a document nothing."""
+    """Remember what the configuration file said of a rule, a spec or a formula; without a document nothing."""
 
-    kind: Literal["rule", "spec"]
+    kind: Literal["rule", "spec", "formula"]
     name: str
     document: str | None
 
@@ -218,10 +220,22 @@ class Say(NamedTuple):
     payload: bytes
 
 
+class Tell(NamedTuple):
+    """Send a notification to a topic of SNS."""
+
+    thing: str
+    alarm_id: str
+    notification_id: str
+    topic: str
+    subject: str
+    message: str
+
+
 Write = (
     StoreTelemetry | StoreReport | DeadLetter | ReplayEnded | KeepWaiting | DropWaiting | SaveNodes | SaveDevice
     | SaveAlarm | SaveVersion | SaveConfigured | SaveUpload | Record | OpenDispatch | CloseDispatch | FireWrite
+    | PlatformWrite
 )  # fmt: skip
-CALLS = (LookUp, SetDesired, CreateJob, OpenUpload, CompleteUpload, AbortUpload, Say)
-Call = LookUp | SetDesired | CreateJob | OpenUpload | CompleteUpload | AbortUpload | Say
+CALLS = (LookUp, SetDesired, CreateJob, OpenUpload, CompleteUpload, AbortUpload, Say, Tell)
+Call = LookUp | SetDesired | CreateJob | OpenUpload | CompleteUpload | AbortUpload | Say | Tell
 Effect = Write | Call

@@ -34,6 +34,7 @@ class Rule(BaseModel):
     condition: str = ""
     after_s: Seconds | None = None
     severity: Literal["info", "low", "medium", "high", "critical"] = "medium"
+    alarmClass: Literal["act_now", "watch", "information"] | None = None  # noqa: N815 (absent: by severity)
     autoAction: Name | None = None  # noqa: N815
     thenUpdateTo: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")] | None = None  # noqa: N815
     thenDispatch: bool = False  # noqa: N815

@@ -4,16 +4,17 @@ Rules: what one batch of messages caused is one transaction; until `commit` noth
 crash leaves none of it. Telemetry is stored once however often it is delivered; the index that sees to it
 begins with the time-like key, so that new rows go to its end. WAL with synchronous=NORMAL: a killed process
 loses nothing committed. Every table has a bound (`prune`); that of the dead letters holds at every commit, and
-what falls out is counted.
+what falls out is counted. Telemetry that is old is moved to long-term files (`archive_telemetry`), after it was added
+up (`roll_up`).
 """
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import orjson
 
@@ -37,7 +38,12 @@ from simulator.backend.effects import (
     Write,
 )
 from simulator.backend.fire.analysis import Restored
-from simulator.backend.fire.outcomes import Forget, SaveFinding, SaveFireAlert, SaveFireState, SaveRisk, SaveWindow
+from simulator.backend.fire.outcomes import FireWrite
+from simulator.backend.platform import tables as platform_tables
+from simulator.backend.platform.archive import FOLDER as ARCHIVE
+from simulator.backend.platform.archive import Archive
+from simulator.backend.platform.outcomes import PlatformWrite
+from simulator.backend.platform.service import Restored as PlatformRestored
 
 FILE = "backend.sqlite3"
 TELEMETRY_KEPT_MS = 10 * 24 * 3_600_000  # hot storage: 10 days
@@ -71,7 +77,7 @@ CREATE TABLE IF NOT EXISTS repeats (
     ingest_timestamp INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS devices (
     device_id TEXT PRIMARY KEY, product_id TEXT, last_timestamp INTEGER NOT NULL, last_key INTEGER NOT NULL,
-    course TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+    course TEXT NOT NULL DEFAULT '', formulas TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS waiting (
     id INTEGER PRIMARY KEY, thing TEXT NOT NULL, at_ms INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS hubs (hub_id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL, nodes TEXT NOT NULL) WITHOUT ROWID;
@@ -87,12 +93,14 @@ CREATE TABLE IF NOT EXISTS alarms (
     alarm_id TEXT PRIMARY KEY, thing TEXT NOT NULL, rule_id TEXT NOT NULL, state TEXT NOT NULL,
     raised_at_ms INTEGER NOT NULL, document TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS alarms_open ON alarms (state) WHERE state <> 'closed';
+CREATE INDEX IF NOT EXISTS alarms_of ON alarms (thing, raised_at_ms);
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, kind TEXT NOT NULL, thing TEXT NOT NULL,
     alarm_id TEXT NOT NULL, detail TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS dispatches (
     alarm_id TEXT PRIMARY KEY, thing TEXT NOT NULL, rule_id TEXT NOT NULL, severity TEXT NOT NULL,
-    reason TEXT NOT NULL, opened_at_ms INTEGER NOT NULL, closed_at_ms INTEGER);
+    reason TEXT NOT NULL, opened_at_ms INTEGER NOT NULL, closed_at_ms INTEGER, state TEXT NOT NULL DEFAULT 'opened',
+    who TEXT NOT NULL DEFAULT '', updated_at_ms INTEGER);
 CREATE TABLE IF NOT EXISTS dead_letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INTEGER NOT NULL, reason TEXT NOT NULL, topic TEXT NOT NULL,
     payload BLOB NOT NULL, replayed_at_ms INTEGER);
@@ -122,10 +130,13 @@ _REPORT = (
 )
 
 
-# Columns that an older file lacks.
-_ADDED = {
-    "devices": "course TEXT NOT NULL DEFAULT ''", "dead_letters": "replayed_at_ms INTEGER", "telemetry": "idx INTEGER",
-}  # fmt: skip
+# Columns that an older file lacks: table, column, and what to put into the old rows.
+_ADDED = (
+    ("devices", "course TEXT NOT NULL DEFAULT ''", ""),
+    ("dead_letters", "replayed_at_ms INTEGER", ""),
+    ("telemetry", "idx INTEGER", ""),
+    *platform_tables.ADDED,
+)
 
 
 class Saved(NamedTuple):
@@ -139,6 +150,7 @@ class Saved(NamedTuple):
     waiting: list[KeepWaiting]
     uploads: list[str]
     fire: Restored
+    platform: PlatformRestored
 
 
 class Store:
@@ -152,11 +164,13 @@ class Store:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        self._db.executescript(_SCHEMA + fire_tables.SCHEMA)
-        for table, column in _ADDED.items():
+        self._db.executescript(f"BEGIN;{_SCHEMA}{fire_tables.SCHEMA}{platform_tables.SCHEMA}COMMIT;")
+        for table, column, fill in _ADDED:
             have = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
             if column.split()[0] not in have:
                 self._db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
+                if fill:
+                    self._db.execute(fill)
         self._telemetry: list[StoreTelemetry] = []
         self._reports: list[StoreReport] = []
         self._dead: list[DeadLetter] = []
@@ -166,7 +180,17 @@ class Store:
         self._alarms: dict[str, SaveAlarm] = {}
         self._uploads: dict[str, SaveUpload] = {}
         self._fire = fire_tables.FireBatch()
+        self._platform = platform_tables.PlatformBatch(self._db)
+        self.archive = Archive(self._db, folder / ARCHIVE)
+        self.telemetry_kept_ms = TELEMETRY_KEPT_MS
         self._rare: list[_Rare] = []
+        self._takers: dict[type, Callable[[Any], None]] = {
+            StoreTelemetry: self._telemetry.append, SaveDevice: self._device, SaveAlarm: self._alarm,
+            Record: self._events.append, StoreReport: self._reports.append, DeadLetter: self._dead.append,
+            OpenDispatch: self._dispatches.append, CloseDispatch: self._dispatches.append, SaveUpload: self._upload,
+            **dict.fromkeys(get_args(FireWrite), self._fire.add),
+            **dict.fromkeys(get_args(PlatformWrite), self._platform.add),
+        }  # fmt: skip
         self._counters: dict[tuple[str, str], int] = {
             (scope, name): n for scope, name, n in self._db.execute("SELECT scope, name, n FROM counters")
         }
@@ -182,7 +206,7 @@ class Store:
 
     def load(self) -> Saved:
         """What an earlier process left."""
-        columns = "device_id, product_id, last_timestamp, last_key, course"
+        columns = "device_id, product_id, last_timestamp, last_key, course, formulas"
         devices = [SaveDevice(*row) for row in self._db.execute(f"SELECT {columns} FROM devices")]  # noqa: S608
         rows = self._db.execute("SELECT document FROM alarms WHERE state <> 'closed' ORDER BY raised_at_ms")
         alarms = [row[0] for row in rows]
@@ -191,7 +215,8 @@ class Store:
         rows = self._db.execute("SELECT document FROM uploads WHERE state NOT IN ('stored', 'failed', 'expired')")
         uploads = [row[0] for row in rows]
         received, dead, fire = self._counted("received"), self._counted("dead"), fire_tables.load(self._db)
-        return Saved(devices, alarms, received, dead, claims, waiting, uploads, fire)
+        platform = platform_tables.load(self._db)
+        return Saved(devices, alarms, received, dead, claims, waiting, uploads, fire, platform)
 
     def versions(self) -> list[SaveVersion]:
         """All versions of rules and specs that are kept, oldest first."""
@@ -205,27 +230,20 @@ class Store:
 
     def add(self, write: Write) -> None:
         """Take a write into the batch."""
-        match write:
-            case StoreTelemetry():
-                self._telemetry.append(write)
-            case SaveDevice():
-                self._devices[write.device_id] = write
-            case SaveAlarm():
-                self._alarms[write.alarm_id] = write
-            case Record():
-                self._events.append(write)
-            case StoreReport():
-                self._reports.append(write)
-            case DeadLetter():
-                self._dead.append(write)
-            case OpenDispatch() | CloseDispatch():
-                self._dispatches.append(write)
-            case SaveUpload():
-                self._uploads[write.upload_id] = write
-            case SaveFireState() | SaveRisk() | SaveWindow() | SaveFireAlert() | SaveFinding() | Forget():
-                self._fire.add(write)
-            case _:
-                self._rare.append(write)
+        take = self._takers.get(type(write))
+        if take is None:
+            self._rare.append(write)  # type: ignore[arg-type]
+        else:
+            take(write)
+
+    def _device(self, write: SaveDevice) -> None:
+        self._devices[write.device_id] = write
+
+    def _alarm(self, write: SaveAlarm) -> None:
+        self._alarms[write.alarm_id] = write
+
+    def _upload(self, write: SaveUpload) -> None:
+        self._uploads[write.upload_id] = write
 
     def commit(self, received: Mapping[str, int], dead: Mapping[str, int]) -> None:
         """Write the batch, and the counts as they are now, in one transaction."""
@@ -235,7 +253,7 @@ class Store:
             self._insert_once("telemetry", _TELEMETRY, self._telemetry)
             for kind, reports in groupby(self._reports, attrgetter("kind")):
                 self._insert_once(kind, _REPORT, list(reports))
-            db.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?)", self._devices.values())
+            db.executemany("INSERT OR REPLACE INTO devices VALUES (?, ?, ?, ?, ?, ?)", self._devices.values())
             db.executemany("INSERT OR REPLACE INTO alarms VALUES (?, ?, ?, ?, ?, ?)", self._alarms.values())
             db.executemany(
                 "INSERT INTO events (at_ms, kind, thing, alarm_id, detail) VALUES (?, ?, ?, ?, ?)",
@@ -249,6 +267,7 @@ class Store:
                 self._write_dead()
             for dispatch in self._dispatches:
                 self._write_dispatch(dispatch)
+            self._platform.write()
             self._write_counters(received, dead)
             db.execute("COMMIT")
         except BaseException:
@@ -261,6 +280,11 @@ class Store:
         self._alarms.clear()
         self._uploads.clear()
         self._fire.clear()
+        self._platform.clear()
+
+    def roll_up(self) -> int:
+        """Add up telemetry that came since the last time, a bounded number of samples; how many."""
+        return self._platform.rollup.run()
 
     def _write_dead(self) -> None:
         """Keep the letters, and as many of the older ones as there is room for."""
@@ -332,12 +356,13 @@ class Store:
 
     def _write_dispatch(self, dispatch: OpenDispatch | CloseDispatch) -> None:
         if isinstance(dispatch, CloseDispatch):
-            sql = "UPDATE dispatches SET closed_at_ms = ? WHERE alarm_id = ?"
+            sql = "UPDATE dispatches SET closed_at_ms = coalesce(closed_at_ms, ?) WHERE alarm_id = ?"
             self._db.execute(sql, (dispatch.at_ms, dispatch.alarm_id))
             return
         at_ms, alarm_id, thing, rule_id, severity, reason = dispatch
         self._db.execute(
-            "INSERT OR IGNORE INTO dispatches VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT OR IGNORE INTO dispatches (alarm_id, thing, rule_id, severity, reason, opened_at_ms, updated_at_ms)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
             (alarm_id, thing, rule_id, severity, reason, at_ms),
         )
 
@@ -353,13 +378,12 @@ class Store:
         self._db.executemany("DELETE FROM counters WHERE scope = ? AND name = ?", gone)
         self._counters = now
 
+    def archive_telemetry(self, now_ms: int) -> bool:
+        """Move old telemetry to long-term files, a little; whether there is more."""
+        return self.archive.move(now_ms - self.telemetry_kept_ms, TELEMETRY_MAX, self._platform.rollup.mark)
+
     def prune(self, now_ms: int) -> None:
-        """Keep every table within its bound; a little at a time, so that nobody waits for it."""
-        self._db.execute(
-            "DELETE FROM telemetry WHERE id IN (SELECT id FROM telemetry ORDER BY id LIMIT ?)"
-            " AND (ingest_timestamp < ? OR id <= (SELECT max(id) FROM telemetry) - ?)",
-            (PRUNE_ROWS, now_ms - TELEMETRY_KEPT_MS, TELEMETRY_MAX),
-        )
+        """Keep every other table within its bound; a little at a time, so that nobody waits for it."""
         bounds = {"events": EVENTS_MAX, "reports": REPORTS_MAX, "repeats": REPEATS_MAX}
         for table, rows_max in bounds.items():
             row = "seq" if table == "events" else "id"
@@ -375,6 +399,8 @@ class Store:
             (UPLOADS_MAX,),
         )
         fire_tables.prune(self._db, now_ms)
+        platform_tables.prune(self._db, now_ms)
+        self._platform.rollup.prune(now_ms)
 
     def close(self) -> None:
         """Close the file."""

@@ -56,7 +56,7 @@ def _send(again: Again, aim: Target) -> tuple[Count, Watch]:
 
 
 async def _play(again: Again, setup: Setup, addresses: Addresses) -> tuple[Count, Watch]:
-    watch = Watch(addresses.api_url, Ledger())
+    watch = Watch(addresses.api_url, Ledger(), addresses.api_headers)
     await watch.begin()
     try:
         links = setup.links(addresses, asyncio.get_running_loop())

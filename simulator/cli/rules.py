@@ -1,10 +1,12 @@
-"""A scenario with its rules. The backend reads rules, and it starts late: here they are read before anything does."""
+"""A scenario with its rules. The backend reads them, and it starts late: here they are read before anything does."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from simulator import scenarios
+from simulator.backend.config import read_config
+from simulator.backend.platform.formulas import read_formulas
 from simulator.backend.rules import load_rules
 from simulator.errors import UsageError
 from simulator.parameters import Value
@@ -12,14 +14,18 @@ from simulator.profiles import Profile
 from simulator.scenarios import Scenario
 from simulator.schema import Loc, YamlProblems, load_marked
 
+_NOWHERE = {"state_dir": ".", "mqtt": {"host": "nowhere", "port": 0, "client_id": "nobody"}}  # what every backend needs
+
 
 def read_scenario(
     path: Path, given: Mapping[str, Value] | None = None, seed: int | None = None
 ) -> tuple[Scenario, dict[str, Profile]]:
-    """As `scenarios.read`; a rule that the backend would refuse is a YamlProblem too."""
+    """As `scenarios.read`; what the backend would refuse of rules, formulas and the rest is a YamlProblem too."""
     scenario, profiles = scenarios.read(path, given, seed)
     try:
         load_rules(scenario.sandbox.rules, sorted({profile.thing_type for profile in profiles.values()}))
+        read_formulas(scenario.sandbox.formulas)
+        read_config({**_NOWHERE, **scenario.sandbox.told})
     except UsageError as error:
         mistake = str(error)
         loaded = load_marked(path, Scenario, scenarios.filled(given, seed))

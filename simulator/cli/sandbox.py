@@ -11,6 +11,7 @@ from types import FrameType
 from simulator import scenarios
 from simulator.cli import writable
 from simulator.cli.rules import read_scenario
+from simulator.runtime.entrance import entrance
 from simulator.runtime.running import announced
 from simulator.runtime.sandbox import Ports, Sandbox
 from simulator.runtime.setup import known_products
@@ -29,10 +30,10 @@ def sandbox(
 
     `rules` is a scenario: its rules, and what its profiles' bytes mean, are what the backend is told.
     """
-    kept, specs, fire = [], [], True
+    kept, specs, told = [], [], {}
     if rules:
         scenario, profiles = read_scenario(scenarios.find(rules))
-        kept, specs, fire = scenario.sandbox.rules, known_products(profiles), scenario.sandbox.fire
+        kept, specs, told = scenario.sandbox.rules, known_products(profiles), scenario.sandbox.told
     signal.signal(signal.SIGTERM, _interrupt)
     with ExitStack() as stack:
         written = writable.file(env_file, "--env-file") if env_file else None
@@ -41,7 +42,7 @@ def sandbox(
         if state:
             writable.folder(state, "--state")
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fleetsim-")))
-        running = stack.enter_context(Sandbox(folder, kept, products=specs, auth=auth, ports=ports, fire=fire))
+        running = stack.enter_context(Sandbox(folder, kept, products=specs, auth=auth, ports=ports, told=told))
         lines = [f"{name}={value}" for name, value in running.addresses.environment().items()]
         if env_file and written:
             written.write_text("\n".join(lines) + "\n")
@@ -52,6 +53,8 @@ def sandbox(
         except OSError as error:
             print(f"commands will not find it by themselves ({error}); give them its --env-file", file=sys.stderr)
         print("\n".join(lines), flush=True)
+        if link := entrance(running.addresses):
+            print(f"its pages: {link}", file=sys.stderr)
         print("the sandbox is ready; Ctrl-C ends it", file=sys.stderr)
         while True:
             running.check()

@@ -16,7 +16,7 @@ import simulator
 from simulator import resolved, scenarios
 from simulator.errors import UsageError
 from simulator.profiles import Profile
-from simulator.runtime.broker import password, token
+from simulator.runtime.broker import api_token, password, token
 from simulator.scenarios import RESOLVED, Scenario
 from simulator.targets import Addresses, Target
 
@@ -51,11 +51,13 @@ def write(brief: Brief) -> Path:
     """Put it into its folder."""
     brief.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (brief.folder / RESOLVED).write_text(resolved.text(resolved.data(brief.scenario, brief.seed)))
+    # The token of a sandbox is in no environment.
+    secret = _SECRET if brief.target.kind == "sandbox" else (*_SECRET, "api_token")
     said = {
         "fleetsim": simulator.__version__,
         "seed": brief.seed,
         "target": brief.target.model_dump(mode="json", exclude_unset=True),
-        "addresses": {name: value for name, value in asdict(brief.addresses).items() if name not in _SECRET},
+        "addresses": {name: value for name, value in asdict(brief.addresses).items() if name not in secret},
         "public_key": brief.public_key.hex(),
         "profiles": digest(brief.profiles),
     }
@@ -82,6 +84,8 @@ def read(path: Path) -> Brief:
         raise UsageError("this worker's profiles differ from its master's: run both from the same files")
     target = Target.model_validate_json(orjson.dumps(said["target"]))
     secrets: dict[str, Any] = {"password": password(target), "rest_token": token(target)}
+    if target.kind != "sandbox":
+        secrets["api_token"] = api_token(target)
     return Brief(
         path.parent, scenario, profiles, said["seed"], target, Addresses(**said["addresses"], **secrets),
         bytes.fromhex(said["public_key"]),

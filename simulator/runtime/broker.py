@@ -50,6 +50,11 @@ def token(target: Target) -> str | None:
     return None if target.rest_token_env is None else _secret(target, target.rest_token_env)
 
 
+def api_token(target: Target) -> str | None:
+    """The read API's token, from the environment; UsageError when it is not there."""
+    return None if target.api_token_env is None else _secret(target, target.api_token_env)
+
+
 def _secret(target: Target, variable: str) -> str:
     found = os.environ.get(variable)
     if found is None:

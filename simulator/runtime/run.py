@@ -27,12 +27,13 @@ from simulator.profiles import Profile
 from simulator.recorder import BYTES_MAX, Recorder
 from simulator.report import html, json_report, junit
 from simulator.report.facts import Report, Verdict
-from simulator.runtime import account, auditing
+from simulator.runtime import account, auditing, garbage
 from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.control import Controls
 from simulator.runtime.control_server import ControlServer
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import DeviceFailed, Engine
+from simulator.runtime.entrance import entrance
 from simulator.runtime.live import Live
 from simulator.runtime.operator import Operator
 from simulator.runtime.run_folder import Mode, RunFolder
@@ -112,6 +113,8 @@ class _Stage:
             if plan.target.kind == "sandbox":
                 self.say("starting the sandbox")
             addresses = self.setup.addresses(stack, self.control.place)
+            if link := entrance(addresses):
+                self.say(f"watch it at {link}")
             aws = Aws(addresses)
             stack.callback(aws.close)
             if plan.target.has_account:
@@ -141,8 +144,9 @@ class _Stage:
             self.recorder = Recorder(self.fleet, plan.record_bytes_max)
         make_link = self.setup.links(addresses, asyncio.get_running_loop())
         engine = Engine(self.fleet, make_link, downloads, self.ledger, audit=Audit(STORED_KINDS, self.fleet.speaker))
+        garbage.spare()
         self.record.strain = {"": engine.samples}
-        watch = Watch(addresses.api_url, self.ledger)
+        watch = Watch(addresses.api_url, self.ledger, addresses.api_headers)
         alive = self.setup.sandbox.check if self.setup.sandbox else _nothing
         operator = Operator(aws, self.setup.sandbox, self.ledger, engine.now_ms, self.setup.key_file)
         self.conductor = Conductor(

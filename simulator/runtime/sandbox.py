@@ -10,13 +10,15 @@ it for its own end of the connection.
 
 import asyncio
 import os
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 from simulator.errors import BackendUnavailable, FleetsimError, UsageError
@@ -49,18 +51,18 @@ class Sandbox:
 
     def __init__(
         self, state_dir: Path, rules: Sequence[Mapping[str, Any]], *, products: Sequence[Mapping[str, Any] | str] = (),
-        auth: bool = True, region: str = "us-east-1", ports: Ports = ANY_FREE, fire: bool = True,
-        control: ControlPlace | None = None,
+        auth: bool = True, region: str = "us-east-1", ports: Ports = ANY_FREE,
+        told: Mapping[str, Any] = MappingProxyType({}), control: ControlPlace | None = None,
     ) -> None:  # fmt: skip
-        """`products` are [{"productId", "spec"}], or names alone; `control`: the run's, for the pages.
+        """`products` are [{"productId", "spec"}], or names alone; `told`: more that the backend is told.
 
-        Starts when entered.
+        `control` is the run's, for the pages. Starts when entered.
         """
-        self._control = control
+        self._told, self._control = dict(told), control
         self._state_dir = state_dir.absolute()  # the parts run in it, so a relative path would mean another place
         self._rules, self._auth, self._region = list(rules), auth, region
         self._ports, self._held = ports, list[socket.socket]()
-        self._products, self._fire = list(products), fire
+        self._products = list(products)
         self._failure: FleetsimError | None = None
         self.parts: list[Part] = []
         self.addresses: Addresses
@@ -112,10 +114,11 @@ class Sandbox:
             me = certificates.create(aws, identities, provision.BACKEND_CLIENT, provision.BACKEND_POLICY)
         finally:
             aws.close()
-        backend = self._part("backend", self._backend_config(me, ports))
+        token = secrets.token_urlsafe(32) if self._auth else None
+        backend = self._part("backend", self._backend_config(me, ports, token))
         said = backend.ready()
         self.addresses = replace(
-            self.addresses, api_url=said["api_url"], rest_url=said["rest_url"], tcp_host=LOOPBACK,
+            self.addresses, api_token=token, api_url=said["api_url"], rest_url=said["rest_url"], tcp_host=LOOPBACK,
             tcp_port=said["tcp_port"],
         )  # fmt: skip
 
@@ -129,8 +132,10 @@ class Sandbox:
         held.bind((LOOPBACK, 0))
         return int(held.getsockname()[1])
 
-    def _backend_config(self, me: certificates.Identity, ports: Ports) -> dict[str, Any]:
+    def _backend_config(self, me: certificates.Identity, ports: Ports, token: str | None) -> dict[str, Any]:
+        """`token` is that of the API's service, of which the backend is told the digest."""
         at = self.addresses
+        digest = sha256(token.encode()).hexdigest() if token else ""
         return {
             "state_dir": str(self._state_dir / "backend"),
             "api_port": ports.api, "rest_port": ports.rest, "tcp": {"port": ports.tcp},
@@ -142,9 +147,10 @@ class Sandbox:
                 "host": at.mqtt_host, "port": at.mqtt_port, "ca_file": at.ca_file, "cert_file": str(me.cert_file),
                 "key_file": str(me.key_file), "client_id": provision.BACKEND_CLIENT,
             },
+            "tokens": [{"id": "sandbox", "role": "service", "sha256": digest}] if token else [],
             "products": self._products,
             "rules": self._rules,
-            "fire": self._fire,
+            **self._told,
             "control": self._control._asdict() if self._control else None,
             "log_level": LOG_LEVEL,
         }  # fmt: skip

@@ -22,7 +22,7 @@ from simulator.ops import provision
 from simulator.ops.aws import Aws
 from simulator.profiles import Profile
 from simulator.runtime import capacity
-from simulator.runtime.broker import Broker, check, password, token
+from simulator.runtime.broker import Broker, api_token, check, password, token
 from simulator.runtime.control_server import ControlPlace
 from simulator.runtime.engine import MakeLink
 from simulator.runtime.sandbox import Sandbox
@@ -62,7 +62,7 @@ class Setup:
                 self.scenario.sandbox.rules,
                 products=known_products(self.profiles),
                 region=target.region,
-                fire=self.scenario.sandbox.fire,
+                told=self.scenario.sandbox.told,
                 control=control,
             )
             return stack.enter_context(self.sandbox).addresses
@@ -71,7 +71,7 @@ class Setup:
             target.ca_file, aws_profile=target.aws_profile, api_url=target.api_url,
             mqtt_tls=target.mqtt_tls, mqtt_transport=target.mqtt_transport,
             username=target.username, password=password(target), tcp_host=target.tcp_host, tcp_port=target.tcp_port,
-            rest_url=target.rest_url, rest_token=token(target),
+            rest_url=target.rest_url, rest_token=token(target), api_token=api_token(target),
         )  # fmt: skip
         if found.mqtt_host:
             return found

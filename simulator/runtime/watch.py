@@ -5,6 +5,7 @@ read API is watched by nobody: everything stays empty and `stored` stays None.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -21,11 +22,12 @@ _NO_ANSWER = (aiohttp.ClientError, TimeoutError, AttributeError, LookupError, Ty
 class Watch:
     """The latest answers of a backend's read API."""
 
-    def __init__(self, api_url: str | None, ledger: Ledger) -> None:
-        """New events of the backend go to `ledger`."""
-        self._api_url, self._ledger = api_url, ledger
+    def __init__(self, api_url: str | None, ledger: Ledger, headers: Mapping[str, str] | None = None) -> None:
+        """New events of the backend go to `ledger`; `headers` go with every request."""
+        self._api_url, self._ledger, self._headers = api_url, ledger, headers
         self._session: aiohttp.ClientSession | None = None
-        self._next = 0
+        self._next = self._alarms_next = 0
+        self._alarms: dict[str, dict[str, Any]] = {}  # by their ids, as they were last
         self._alarms_before: frozenset[str] = frozenset()
         self._stored_before: dict[str, int] = {}
         self.alarms: list[dict[str, Any]] = []
@@ -46,7 +48,8 @@ class Watch:
         try:
             while await self._page():
                 pass
-            self._alarms_before = frozenset(alarm["alarm_id"] for alarm in await self._get("/api/alarms"))
+            await self._look_at_alarms()
+            self._alarms_before, self._alarms = frozenset(self._alarms), {}
             self._stored_before = (await self._get("/api/counts"))["stored"]
             self._began_s = self._looked_s = time.monotonic()
         except _NO_ANSWER as error:
@@ -63,8 +66,8 @@ class Watch:
             while page := await self._page():
                 for event in page:
                     self._ledger.note(event)
-            alarms = await self._get("/api/alarms")
-            self.alarms = [alarm for alarm in alarms if alarm["alarm_id"] not in self._alarms_before]
+            await self._look_at_alarms()
+            self.alarms = sorted(self._alarms.values(), key=lambda alarm: int(alarm["raised_at_ms"]))
             self.stored = {kind: count - self._stored_before.get(kind, 0) for kind, count in stored.items()}
             if self._silent_since_s:
                 self._unanswered_s += time.monotonic() - self._silent_since_s
@@ -93,9 +96,19 @@ class Watch:
         self._next = after
         return events
 
+    async def _look_at_alarms(self) -> None:
+        """Those that changed since the last look; a read API that knows no pages says all of them at once."""
+        while True:
+            page = await self._get(f"/api/alarms?after={self._alarms_next}")
+            rows = page if isinstance(page, list) else page["alarms"]
+            self._alarms.update((row["alarm_id"], row) for row in rows if row["alarm_id"] not in self._alarms_before)
+            if isinstance(page, list) or (after := int(page["next"])) <= self._alarms_next:
+                return
+            self._alarms_next = after
+
     async def _get(self, path: str) -> Any:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), headers=self._headers)
         async with self._session.get(f"{self._api_url}{path}") as answer:
             answer.raise_for_status()
             return await answer.json()

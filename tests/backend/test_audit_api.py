@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 import pytest
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
-from simulator.backend.api import make_app
+from simulator.backend.api import Api
 from simulator.backend.audit import PAGE_MAX, Place, Reader, place
 from simulator.backend.decode import Telemetry, frame_topic, taken_payload
 from simulator.backend.effects import DeadLetter
@@ -19,8 +19,8 @@ from simulator.backend.queries import Queries
 from simulator.backend.store import Store
 from simulator.errors import UsageError
 from simulator.matching import Deliveries
+from tests.backend.asgi import get
 from tests.backend.tcp_peers import PRODUCT, body
-from tests.backend.test_backend_api import get
 from tests.backend.test_backend_store import NOW_MS, TOPIC, Aws
 from tests.backend.test_tcp_process import Backend, broker
 
@@ -35,14 +35,14 @@ def aws(tmp_path: Path) -> Aws:
 
 
 @pytest.fixture
-def app(aws: Aws) -> Iterator[Starlette]:
-    queries = Queries(aws.store.path)
-    yield make_app(queries)
-    queries.close()
+def app(aws: Aws) -> Iterator[ASGIApp]:
+    api = Api(aws.store.path, lambda: NOW_MS)
+    yield api.app
+    api.close()
     aws.store.close()
 
 
-def whole(app: Starlette, query: str = "") -> dict[str, list[list[Any]]]:
+def whole(app: ASGIApp, query: str = "") -> dict[str, list[list[Any]]]:
     """All pages as one."""
     found: dict[str, list[list[Any]]] = {"stored": [], "repeated": [], "dead": []}
     after = "0"
@@ -56,7 +56,7 @@ def whole(app: Starlette, query: str = "") -> dict[str, list[list[Any]]]:
         after = page["next"]
 
 
-def test_every_message_is_there_with_its_stamp(app: Starlette, aws: Aws) -> None:
+def test_every_message_is_there_with_its_stamp(app: ASGIApp, aws: Aws) -> None:
     aws.say(NOW_MS, 90)
     aws.fire(41, 5.0)
     aws.result("x-1")
@@ -71,7 +71,7 @@ def test_every_message_is_there_with_its_stamp(app: Starlette, aws: Aws) -> None
     }  # fmt: skip
 
 
-def test_what_came_again_is_told_too(app: Starlette, aws: Aws) -> None:
+def test_what_came_again_is_told_too(app: ASGIApp, aws: Aws) -> None:
     for _ in range(3):  # across batches, and twice within one
         aws.say(NOW_MS, 90)
         aws.fire(41, 5.0)
@@ -91,7 +91,7 @@ def test_what_came_again_is_told_too(app: Starlette, aws: Aws) -> None:
     assert aws.store.duplicates == len(repeated)
 
 
-def test_pages_go_on_where_the_last_one_ended(app: Starlette, aws: Aws) -> None:
+def test_pages_go_on_where_the_last_one_ended(app: ASGIApp, aws: Aws) -> None:
     for i in range(7):
         aws.say(NOW_MS + i, 90)
         aws.result(f"x-{i}")
@@ -111,7 +111,7 @@ def test_pages_go_on_where_the_last_one_ended(app: Starlette, aws: Aws) -> None:
 @pytest.mark.parametrize(
     "query", ["after=x", "after=1.2.3", "after=1.2.3.-4", f"after=1.2.3.{10**30}", "limit=-1", "since=yesterday"]
 )
-def test_a_wrong_question_is_a_400(app: Starlette, query: str) -> None:
+def test_a_wrong_question_is_a_400(app: ASGIApp, query: str) -> None:
     status, said = get(app, f"/api/audit?{query}")
     assert status == 400
     assert said["error"]
@@ -156,7 +156,7 @@ def test_a_dead_letter_says_whose_it_is_if_it_can(topic: str, payload: bytes, wh
     assert Reader({"machine": PRODUCT})(DeadLetter(1, "why", topic, payload)) == whose
 
 
-def test_a_letter_that_was_replayed_is_told_as_what_came_of_it(app: Starlette, aws: Aws) -> None:
+def test_a_letter_that_was_replayed_is_told_as_what_came_of_it(app: ASGIApp, aws: Aws) -> None:
     aws.pipeline.ingest(TOPIC, b'{"device_timestamp": 5, "data": {}}')
     aws.pipeline.commit()
     [letter] = whole(app)["dead"]

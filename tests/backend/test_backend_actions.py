@@ -5,13 +5,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 import pytest
 
 from simulator.backend.actions import Actions, MissingError, job_document
 from simulator.backend.config import Aws
-from simulator.backend.effects import Call, CreateJob, LookUp, SetDesired
+from simulator.backend.effects import Call, CreateJob, LookUp, SetDesired, Tell
 from simulator.backend.pipeline import Answer
 
 JOB = CreateJob("a", "V-1", "ota-a", "SedanVehicle", "1.1.0", 90.0)
@@ -23,6 +24,12 @@ VERSION = {
 CALLER = b"""<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>
 <Arn>arn:aws:iam::000000000000:root</Arn><UserId>u</UserId><Account>000000000000</Account>
 </GetCallerIdentityResult></GetCallerIdentityResponse>"""
+
+TOPIC = "arn:aws:sns:us-east-1:000000000000:on-call"
+PUBLISHED = b"""<PublishResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><PublishResult>
+<MessageId>m-1</MessageId></PublishResult></PublishResponse>"""
+NO_TOPIC = b"""<ErrorResponse xmlns="http://sns.amazonaws.com/doc/2010-03-31/"><Error><Type>Sender</Type>
+<Code>NotFound</Code><Message>Topic does not exist</Message></Error></ErrorResponse>"""
 
 
 class FakeAws(ThreadingHTTPServer):
@@ -73,6 +80,13 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(200, {})
             case "GET", "/packages/SedanVehicle/versions/1.1.0" if aws.version is not None:
                 self._answer(200, aws.version)
+            case "POST", "/" if b"Action=Publish" in body:
+                form = dict(parse_qsl(body.decode()))
+                aws.asked[-1] = ("Publish", form)
+                if form["TopicArn"] == TOPIC:
+                    self._answer(200, PUBLISHED)
+                else:
+                    self._answer(404, NO_TOPIC)
             case "POST", "/":
                 self._answer(200, CALLER)
             case "PUT", "/jobs/ota-a" if aws.job_exists:
@@ -170,6 +184,17 @@ def test_a_missing_package_version_is_the_reason(aws: FakeAws) -> None:
 def test_an_unknown_thing_is_an_error_of_its_command(aws: FakeAws) -> None:
     [answer] = make(aws, SetDesired("a", "nobody", "restart-fan", "a-1"))
     assert "ResourceNotFoundException" in answer.error
+
+
+def test_a_notification_goes_to_its_topic(aws: FakeAws) -> None:
+    call = Tell("V-1", "a", "a/alarm_raised/1/email", TOPIC, "[act now] V-1: hot", '{"thing": "V-1"}')
+    sent, lost = make(aws, call, call._replace(topic=TOPIC + "-2"))
+    assert sent.error == ""
+    assert "Topic does not exist" in lost.error
+    published = [form for what, form in aws.asked if what == "Publish"]
+    assert {name: published[0][name] for name in ("TopicArn", "Subject", "Message")} == {
+        "TopicArn": TOPIC, "Subject": "[act now] V-1: hot", "Message": '{"thing": "V-1"}',
+    }  # fmt: skip
 
 
 def test_without_aws_a_device_has_no_product_and_an_action_fails_with_that_reason() -> None:

@@ -58,7 +58,7 @@ class Platform:
         return self.changes.put_rule("hot", orjson.dumps(rule))
 
     def states(self) -> list[tuple[str, int]]:
-        return [(alarm["state"], alarm["rule_version"]) for alarm in self.queries.alarms()]
+        return [(alarm["state"], alarm["rule_version"]) for alarm in self.queries.alarms()["alarms"]]
 
     def replay(self, **wanted: Any) -> dict[str, Any]:
         return asyncio.run(self.changes.replay(orjson.dumps(wanted)))

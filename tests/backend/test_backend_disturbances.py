@@ -64,7 +64,7 @@ class Platform(Backend):
         os.kill(self._popen.pid, what)
 
     def alarms(self) -> list[tuple[str, str]]:
-        return [(alarm["thing"], alarm["state"]) for alarm in self.get("/api/alarms")]
+        return [(alarm["thing"], alarm["state"]) for alarm in self.get("/api/alarms")["alarms"]]
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_late_acknowledgements_of_frames_keep_their_order(platform: Platform) ->
 def test_its_clock_is_that_of_arrival(platform: Platform) -> None:
     def arrived_ahead_s() -> float:
         platform.send()
-        [latest, *_] = platform.get("/api/telemetry/V-1?limit=1")
+        [latest, *_] = platform.get("/api/telemetry/V-1?limit=1")["telemetry"]
         return float(latest["ingest_timestamp"] - latest["device_timestamp"]) / 1000
 
     assert arrived_ahead_s() < 60
@@ -153,7 +153,7 @@ def test_who_is_silent_is_missed_but_not_for_the_time_that_it_was_away_itself(
     platform.send(thing="V-1")
     platform.send(thing="V-2")
     until(lambda: platform.alarms() == [("V-1", "open"), ("V-2", "open")])
-    [alarm, _] = platform.get("/api/alarms")
+    [alarm, _] = platform.get("/api/alarms")["alarms"]
     assert (alarm["rule_type"], alarm["rule_id"]) == ("silence", "gone")
     platform.send(thing="V-1")
     until(lambda: sorted(platform.alarms()) == [("V-1", "closed"), ("V-2", "open")])

@@ -118,7 +118,7 @@ def test_somebody_can_be_sent_at_once_or_after_the_device_was_asked() -> None:
     assert [e.reason for e in world.effects if isinstance(e, OpenDispatch)] == ["nothing heard for 30 s"]
     world.say()
     assert [kind for _, kind, _ in world.story] == [
-        "alarm_raised", "alarm_escalated", "dispatch_opened", "alarm_closed",
+        "alarm_raised", "alarm_escalated", "dispatch_opened", "alarm_closed", "dispatch_cancelled",
     ]  # fmt: skip
     assert isinstance(next(e for e in reversed(world.effects) if isinstance(e, CloseDispatch)), CloseDispatch)
     world = World({**GONE, "autoAction": "reboot", "actionTimeout_s": 15, "thenDispatch": True})
@@ -173,7 +173,7 @@ def test_while_it_was_down_itself_nobody_was_silent() -> None:
     saved = {e.device_id: e for e in before.effects if isinstance(e, SaveDevice)}
     documents = {e.alarm_id: e.document for e in before.effects if isinstance(e, SaveAlarm)}
     after = World()
-    after.now_ms = before.now_ms + 3_600_000
+    after.now_ms = before.now_ms + 200_000
     after.take(after.backend.resume(saved.values(), documents.values(), after.now_ms))
     since_s = (after.now_ms - START_MS) / 1000
     after.wait(29.5)

@@ -167,10 +167,14 @@ def test_every_table_keeps_its_bound(folder: Path, monkeypatch: pytest.MonkeyPat
     assert [letter["payload"] for letter in queries.dead_letters(0, 10)["dead_letters"]] == ["2", "3", "4"]
     assert queries.counts()["dead_dropped"] == 2
     assert queries.events(0)["events"] == []
-    assert len(queries.telemetry("V", 10) or []) == 5
-    aws.store.prune(NOW_MS + store_module.TELEMETRY_KEPT_MS + 1)
-    assert queries.telemetry("V", 10) == []
-    assert len(queries.alarms()) == 1
+    assert len(queries.telemetry("V", 10)["telemetry"]) == 5
+    later_ms = NOW_MS + store_module.TELEMETRY_KEPT_MS + 3_600_001
+    assert not aws.store.archive_telemetry(later_ms)
+    assert len(queries.telemetry("V", 10)["telemetry"]) == 5, "they are not in the aggregates yet"
+    aws.store.roll_up()
+    aws.store.archive_telemetry(later_ms)
+    assert len(queries.telemetry("V", 10)["telemetry"]) == 1, "the last row stays"
+    assert len(queries.alarms()["alarms"]) == 1
     queries.close()
     aws.store.close()
 

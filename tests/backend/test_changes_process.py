@@ -85,20 +85,20 @@ def until(true: Callable[[], bool]) -> None:
 def test_a_rule_is_made_used_changed_and_kept(process: Process, publish: Callable[[str, Any], None]) -> None:
     assert process.ask("PUT", "rules/hot", RULE) == (200, {"ruleId": "hot", "version": 1})
     publish(TOPIC, {"device_timestamp": NOW_MS, "data": {"metrics": {"t": 60}}})
-    until(lambda: [alarm["state"] for alarm in process.ask("GET", "alarms")[1]] == ["open"])
+    until(lambda: [alarm["state"] for alarm in process.ask("GET", "alarms")[1]["alarms"]] == ["open"])
     status, said = process.ask("PUT", "rules/hot", RULE | {"condition": "t > 50"})
     assert status == 400
     assert said["error"].startswith("rule.condition: at column 1: unknown name 't'")
     assert process.ask("PUT", "rules/hot", RULE | {"condition": "metrics.t > 55"})[1]["version"] == 2
     process.kill()
     process.begin()
-    [rule] = process.ask("GET", "rules")[1]
+    [rule] = process.ask("GET", "rules")[1]["rules"]
     assert (rule["ruleId"], rule["version"], rule["rule"]["condition"]) == ("hot", 2, "metrics.t > 55")
     assert [found["version"] for found in process.ask("GET", "rules/hot")[1]["versions"]] == [2, 1]
     assert process.ask("DELETE", "rules/hot") == (200, {"ruleId": "hot"})
     assert process.ask("DELETE", "rules/hot")[0] == 404
     assert process.ask("GET", "rules/cold")[0] == 404
-    assert [alarm["state"] for alarm in process.ask("GET", "alarms")[1]] == ["closed"]
+    assert [alarm["state"] for alarm in process.ask("GET", "alarms")[1]["alarms"]] == ["closed"]
     for line in ("rule_changed hot version=1", "alarm_raised V-1", "rule_deleted hot version=3", "alarm_closed V-1"):
         assert line in process.log
 
@@ -112,7 +112,7 @@ def test_changes_are_for_this_machine_and_no_web_page(process: Process) -> None:
     assert process.ask("PUT", "rules/hot", b"x" * 300_000)[0] == 413
     assert process.ask("PUT", "rules/hot", b"[")[0] == 400
     assert process.ask("POST", "rules/hot", RULE)[0] == 405
-    assert process.ask("GET", "rules") == (200, [])
+    assert process.ask("GET", "rules") == (200, {"next": "", "rules": []})
 
 
 @pytest.mark.peer
@@ -149,7 +149,7 @@ def test_a_spec_comes_later_than_its_messages(process: Process, publish: Callabl
     run(lambda: speak(0))
     counts = process.ask("GET", "counts")[1]
     assert counts["stored"] == {"provisioning_complete": 1, "telemetry": 2}
-    [sample] = process.ask("GET", "telemetry/kid-1")[1]
+    [sample] = process.ask("GET", "telemetry/kid-1")[1]["telemetry"]
     assert (sample["hub_id"], sample["childDeviceId"]) == ("hub-1", "kid-1")
     until(lambda: "refused: dead letter bin.no_product_spec ×1" in process.log)
     assert "spec_changed machine version=1" in process.log
@@ -171,7 +171,7 @@ def test_an_upload_that_cannot_be_begun_is_answered_by_mqtt(process: Process, br
     client.disconnect()
     client.loop_stop()
     assert heard[0]["data"]["upload"] == {"name": "log-1", "error": "no AWS is configured (aws: null)"}
-    [upload] = process.ask("GET", "uploads")[1]
+    [upload] = process.ask("GET", "uploads")[1]["uploads"]
     assert (upload["thing"], upload["state"], upload["reason"]) == (
         "camera",
         "failed",

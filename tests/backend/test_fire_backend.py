@@ -99,7 +99,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_an_alert_is_an_alarm(world: World) -> None:
     world.say({}, {}, BLAZE)
-    [alarm] = world.queries.alarms()
+    [alarm] = world.queries.alarms()["alarms"]
     assert alarm["rule_id"] == "fire-risk"
     assert alarm["rule_type"] == "fire"
     assert alarm["severity"] == "high"
@@ -115,9 +115,9 @@ def test_an_alert_is_an_alarm(world: World) -> None:
 
 def test_it_rises_and_closes_with_the_alert(world: World) -> None:
     world.say(BLAZE, *[BLAZE | {"sensorTemp": 80.0 + i} for i in range(8)])
-    assert world.queries.alarms()[0]["severity"] == "critical"
+    assert world.queries.alarms()["alarms"][0]["severity"] == "critical"
     world.say(*[{}] * 20)
-    [alarm] = world.queries.alarms()
+    [alarm] = world.queries.alarms()["alarms"]
     assert alarm["state"] == "closed"
     [alert] = world.rows("fire_alerts")
     assert alarm["closed_at_ms"] == alert["resolved_ms"]
@@ -138,12 +138,12 @@ def test_an_alert_is_published_when_it_is_raised_and_when_it_rises(world: World)
 def test_late_product_late_alarm(tmp_path: Path) -> None:
     world = World(tmp_path, registered=False)
     world.say(BLAZE, BLAZE)
-    assert not world.queries.alarms()
+    assert not world.queries.alarms()["alarms"]
     assert len(world.rows("fire_alerts")) == 1
     world.registered = True
     world.now_ms += 60_000
     world.say(BLAZE, BLAZE)
-    assert [alarm["product"] for alarm in world.queries.alarms()] == [PRODUCT]
+    assert [alarm["product"] for alarm in world.queries.alarms()["alarms"]] == [PRODUCT]
     world.close()
 
 
@@ -169,7 +169,7 @@ def test_what_is_kept(world: World) -> None:
     assert (alert["level"], alert["type"], alert["resolved_ms"]) == ("HIGH", "TEMPERATURE_CRITICAL", None)
     kinds = {row["kind"] for row in world.rows("fire_findings")}
     assert kinds == {"RISK_SPIKE", "RAPID_RISK_CHANGE", "TEMPERATURE_SPIKE", "ARC_PATTERN"}
-    assert len(world.queries.telemetry("device-1", 1000) or []) == 102
+    assert len(world.queries.telemetry("device-1", 1000)["telemetry"]) == 102
 
 
 def test_a_redelivered_record_changes_nothing(world: World) -> None:
@@ -200,7 +200,7 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
         kept = [[{name: value for name, value in row.items() if name != "id"} for row in world.rows(table)]
                 for world in worlds]  # fmt: skip
         assert kept[0] == kept[1], table
-    assert worlds[0].queries.alarms() == worlds[1].queries.alarms()
+    assert worlds[0].queries.alarms()["alarms"] == worlds[1].queries.alarms()["alarms"]
     assert worlds[0].events() == worlds[1].events()
     for world in worlds:
         world.close()
@@ -214,7 +214,7 @@ def test_an_alert_that_is_older_than_the_hour_outlives_a_restart(tmp_path: Path)
     world.restart()
     world.say(BLAZE, *[{}] * 20)
     assert [row["raised_ms"] for row in world.rows("fire_alerts")] == [raised]
-    assert [alarm["state"] for alarm in world.queries.alarms()] == ["closed"]
+    assert [alarm["state"] for alarm in world.queries.alarms()["alarms"]] == ["closed"]
     world.close()
 
 
@@ -223,7 +223,7 @@ def test_it_can_be_switched_off(tmp_path: Path) -> None:
     world.say(*[BLAZE] * 20)
     world.restart()
     world.say(*[BLAZE] * 2)
-    assert not world.queries.alarms()
+    assert not world.queries.alarms()["alarms"]
     assert not world.rows("fire_devices")
     assert not [call for call in world.calls if isinstance(call, Say)]
     world.close()
@@ -234,14 +234,14 @@ def test_switched_off_it_leaves_no_alarm_behind(tmp_path: Path) -> None:
     world.say({}, BLAZE)
     world.fire = False
     world.restart()
-    assert [alarm["state"] for alarm in world.queries.alarms()] == ["closed"]
+    assert [alarm["state"] for alarm in world.queries.alarms()["alarms"]] == ["closed"]
     world.close()
 
 
 def test_rules_for_the_product_are_kept_besides(tmp_path: Path) -> None:
     world = World(tmp_path, {"ruleId": "hot", "productId": PRODUCT, "condition": "metrics.sensorTemp > 90"})
     world.say({}, BLAZE)
-    assert sorted(alarm["rule_id"] for alarm in world.queries.alarms()) == ["fire-risk", "hot"]
+    assert sorted(alarm["rule_id"] for alarm in world.queries.alarms()["alarms"]) == ["fire-risk", "hot"]
     world.close()
 
 
@@ -250,14 +250,14 @@ def test_a_rule_of_ones_own_says_what_is_done(tmp_path: Path) -> None:
            "clearFor_s": 20}  # fmt: skip
     world = World(tmp_path, own)
     world.say({}, BLAZE, BLAZE)
-    [alarm] = world.queries.alarms()
+    [alarm] = world.queries.alarms()["alarms"]
     assert (alarm["rule_id"], alarm["state"], alarm["action_id"]) == ("fire", "acting", f"{alarm['alarm_id']}-1")
     world.now_ms += 30_000
     world.tick()
-    assert world.queries.dispatches()[0]["severity"] == "high"
+    assert world.queries.dispatches()["dispatches"][0]["severity"] == "high"
     world.say(*[{}] * 6)
-    assert world.queries.alarms()[0]["state"] == "closed"
-    assert world.rows("fire_alerts")[0]["resolved_ms"] == world.queries.alarms()[0]["closed_at_ms"]
+    assert world.queries.alarms()["alarms"][0]["state"] == "closed"
+    assert world.rows("fire_alerts")[0]["resolved_ms"] == world.queries.alarms()["alarms"][0]["closed_at_ms"]
     world.close()
 
 
@@ -280,7 +280,7 @@ def test_a_new_rule_closes_the_alarm_of_the_one_that_nobody_wrote(world: World) 
     world.say({}, BLAZE)
     world.pipeline.replace_rules(load_rules([{"ruleId": "own", "productId": PRODUCT, "type": "fire"}]))
     world.say(BLAZE)
-    assert [(alarm["rule_id"], alarm["state"]) for alarm in world.queries.alarms()] == [
+    assert [(alarm["rule_id"], alarm["state"]) for alarm in world.queries.alarms()["alarms"]] == [
         ("fire-risk", "closed"), ("own", "open"),
     ]  # fmt: skip
 
@@ -306,7 +306,7 @@ def test_normal_sensors_raise_nothing(world: World) -> None:
     for _ in range(60):
         for thing in ("device-1", "device-2"):
             world.say({}, thing=thing)
-    assert not world.queries.alarms()
+    assert not world.queries.alarms()["alarms"]
     assert not world.rows("fire_alerts")
     assert not world.rows("fire_findings")
 

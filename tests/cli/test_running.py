@@ -16,7 +16,7 @@ from simulator.targets import Addresses
 
 AT = Addresses(
     "sandbox", "sandbox", "eu-west-1", "127.0.0.1", 8883, "https://127.0.0.1:1", "/tmp/ca.pem", "AKIA", "secret",
-    api_url="http://127.0.0.1:2", tcp_host="127.0.0.1", tcp_port=3, rest_url="http://127.0.0.1:4",
+    api_url="http://127.0.0.1:2", tcp_host="127.0.0.1", tcp_port=3, rest_url="http://127.0.0.1:4", api_token="token",
 )  # fmt: skip
 
 

@@ -81,7 +81,8 @@ class Backend:
         if self.live.fleet.faulted and (n := len(self.alarms)) < 4:
             self.alarms.append(self.alarm(n))
             self.happens("alarm_raised")
-        return web.json_response(self.alarms)
+        news = self.alarms[int(request.query["after"]) :]
+        return web.json_response({"next": len(self.alarms), "alarms": news})
 
     async def get_counts(self, request: web.Request) -> web.Response:
         stored = dict(self.live.ledger.acknowledged)
@@ -218,9 +219,9 @@ def test_a_long_history_is_read_to_its_end_in_one_look() -> None:
         it = Run()
 
         async def get(path: str) -> Any:
-            what, _, after = path.partition("=")
+            what, _, after = path.partition("?after=")
             if what == "/api/alarms":
-                return []
+                return {"next": 0, "alarms": []}
             if what == "/api/counts":
                 return {"stored": {}}
             seq = int(after)

@@ -44,12 +44,12 @@ def test_a_sample_is_counted_once_in_whatever_order_it_comes() -> None:
     assert (store.stored, store.duplicates) == ({"telemetry": 5}, 3)
     got = Deliveries("it", [Subject("telemetry", "a"), Subject("telemetry", "b")])
     store.deliver(got, {})
-    subject, stamp, ingest_ms, seq = got.rows("stored")
+    subject, stamp, ingest_ms, seq = got.pick(None).stored
     assert subject.tolist() == [0, 0, 0, 0, 1]
     assert stamp.tolist() == [1005, 1009, 1007, 997, 77]
     assert ingest_ms.tolist() == [2005, 2009, 2007, 1997, 2005]
     assert seq.tolist() == [0, 1, 2, 3, 4]
-    assert got.rows("repeated")[1].tolist() == [1009, 1005, 1007]
+    assert got.pick(None).repeated[1].tolist() == [1009, 1005, 1007]
 
 
 def test_what_the_fleet_did_not_say_is_a_stranger_and_what_was_refused_is_told() -> None:
@@ -61,7 +61,7 @@ def test_what_the_fleet_did_not_say_is_a_stranger_and_what_was_refused_is_told()
     got = Deliveries("it", [Subject("telemetry", "a"), Subject("telemetry", "Pump-001")])
     store.deliver(got, {})
     assert got.strangers == 1
-    assert got.rows("dead").T.tolist() == [[1, 8, 9, -1]]
+    assert got.pick(None).dead.T.tolist() == [[1, 8, 9, -1]]
     assert got.reasons == ["payload.not_json"]
 
 

@@ -44,7 +44,7 @@ def beside(fleetsim: Callable[..., Command]) -> Iterator[Beside]:
     sandbox.says("the sandbox is ready")
     ports = sandbox.ports()
     env = read_env(sandbox.folder / "sandbox.env")
-    keys = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    keys = {name: env[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "FLEETSIM_API_TOKEN")}
 
     def again(*scenario: object) -> Command:
         files = {"mine.yaml": target(env)}
@@ -65,7 +65,7 @@ def target(env: dict[str, str]) -> str:
     return (
         f"target: mine\nkind: endpoints\nendpoint_url: {env['AWS_ENDPOINT_URL']}\n"
         f"mqtt_host: {env['FLEETSIM_MQTT_HOST']}\nmqtt_port: {env['FLEETSIM_MQTT_PORT']}\n"
-        f"ca_file: {env['FLEETSIM_CA_FILE']}\napi_url: {env['FLEETSIM_API_URL']}\n"
+        f"ca_file: {env['FLEETSIM_CA_FILE']}\napi_url: {env['FLEETSIM_API_URL']}\napi_token_env: FLEETSIM_API_TOKEN\n"
     )
 
 

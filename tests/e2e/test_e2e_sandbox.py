@@ -84,7 +84,10 @@ def test_the_env_file_says_all_and_to_its_owner_only(strict: Running) -> None:
     file = strict.command.folder / "sandbox.env"
     assert file.stat().st_mode & 0o777 == 0o600
     assert strict.command.stdout == file.read_text()
-    assert strict.command.stderr == READY + "\n"
+    link = f"its pages: {strict.env['FLEETSIM_API_URL']}/enter?code="
+    first, second = strict.command.stderr.splitlines()
+    assert first.startswith(link)
+    assert second == READY
 
 
 def test_given_ports_are_used(strict: Running) -> None:
@@ -145,7 +148,7 @@ def test_a_part_that_dies_ends_it(fleetsim: Callable[..., Command]) -> None:
     os.kill(pid, signal.SIGKILL)
     assert command.wait() == 3
     lines = command.stderr.splitlines()
-    assert lines[1] == f"the sandbox's cloud (pid {pid}) was killed by signal 9"
+    assert lines[2] == f"the sandbox's cloud (pid {pid}) was killed by signal 9"
     assert not (command.folder / "sandbox.env").exists()
     command.leaves_nothing(list(ports.values()))
 

@@ -50,12 +50,25 @@ MISTAKES = {
     "wrong condition": (
         "metrics.engine_temp_c > 110",
         "metrics.engine_temp_c ** 110",
-        ["18:18: rules[0].condition: at column 1: 'metrics.engine_temp_c ** 110' (BinOp) is not allowed"],
+        [
+            "18:18: rules[0].condition: at column 1: 'metrics.engine_temp_c ** 110' (BinOp) is a number where true or "
+            "false is needed; compare it with something"
+        ],
     ),
     "unknown key of a rule": (
         "autoAction: restart-fan",
         "autoActoin: restart-fan",
         ["20:7: rules[0].autoActoin: unknown key 'autoActoin' (did you mean 'autoAction'?)"],
+    ),
+    "a formula that wants too much": (
+        "timeline:",
+        "  formulas: [{formulaId: f, productId: SedanVehicle, expression: 'speed_kmh.real'}]\ntimeline:",
+        ["27:66: formulas[0].expression: at column 1: 'speed_kmh.real' (Attribute) is not allowed"],
+    ),
+    "engineers who never go": (
+        "timeline:",
+        "  dispatch: {assign_after: 3}\ntimeline:",
+        ["27:13: dispatch.assign_after_s: Field required"],
     ),
 }
 

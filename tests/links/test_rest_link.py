@@ -687,7 +687,7 @@ def test_all_that_is_sent_is_in_the_store_once(tmp_path: Path, settings: dict[st
         await until(lambda: all(codes(sink) == [0] * 10 for _, sink in links))
         counts = queries.counts()
         assert (counts["stored"], counts["duplicates"], counts["dead"]) == ({"telemetry": 100}, 0, {})
-        (latest,) = queries.telemetry("press-3", 1) or []
+        (latest,) = queries.telemetry("press-3", 1)["telemetry"]
         assert latest["metrics"] == {"tempC": 9 / 7, "open": True, "note": "ü,\n"}
 
     run(lambda: beside_gateway(tmp_path, use), on_uvloop=True)

@@ -53,7 +53,8 @@ def _text(path: Path) -> str:
 
 
 def get(sandbox: Sandbox, path: str) -> Any:
-    return requests.get(f"{sandbox.addresses.api_url}{path}", timeout=10).json()
+    at = sandbox.addresses
+    return requests.get(f"{at.api_url}{path}", headers=at.api_headers, timeout=10).json()
 
 
 def answers(sandbox: Sandbox) -> bool:
@@ -328,7 +329,8 @@ def test_who_watches_goes_on_when_the_backend_is_back(sandbox: Sandbox) -> None:
     ledger = Ledger()
 
     async def story() -> None:
-        watch, loop = Watch(sandbox.addresses.api_url, ledger), asyncio.get_running_loop()
+        watch = Watch(sandbox.addresses.api_url, ledger, sandbox.addresses.api_headers)
+        loop = asyncio.get_running_loop()
         await watch.begin()
         await loop.run_in_executor(None, send, sandbox, 101)
         while not watch.alarms:
