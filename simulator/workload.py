@@ -87,6 +87,9 @@ class Workload(Strict):
 
     shape: Shape | None = Field(None, description="How many devices are on; absent: as --users says.")
     every_s: float | None = Field(None, ge=0.001, le=86_400, description="Telemetry period of all devices.")
+    in_turn: bool = Field(
+        False, description="Closed loop: each device's next telemetry is due when its last one was answered."
+    )
     operators: Operators | None = None
     dashboards: Dashboards | None = None
     downloads: Downloads | None = None
@@ -99,10 +102,11 @@ class Workload(Strict):
     def _paced(self, profile: Profile) -> Profile:
         behaviours = []
         for behaviour in profile.behaviours:
-            every_s = None
+            update: dict[str, float] = {}
             if isinstance(behaviour, Telemetry):
-                every_s = self.every_s
+                update = {"every_s": self.every_s} if self.every_s else {}
+                update |= {"in_turn": True} if self.in_turn else {}
             elif isinstance(behaviour, Upload) and self.uploads:
-                every_s = self.uploads.every_s
-            behaviours.append(behaviour if every_s is None else behaviour.model_copy(update={"every_s": every_s}))
+                update = {"every_s": self.uploads.every_s}
+            behaviours.append(behaviour.model_copy(update=update) if update else behaviour)
         return profile.model_copy(update={"behaviours": behaviours})

@@ -10,7 +10,10 @@ _NS_PER_S = 1e9
 
 
 class Latency(Check):
-    """The time of a row of the load's table (such as telemetry, connect, download), in seconds: a percentile."""
+    """The time of a row of the load's table (such as telemetry, connect, download), in seconds: a percentile.
+
+    `telemetry` is until it is acknowledged; `telemetry → stored` until it is in the store, whatever a fault did to it.
+    """
 
     kind: Literal["latency"] = "latency"
     row: str = Field("telemetry", min_length=1, max_length=120, description="The row's name.")

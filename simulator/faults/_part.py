@@ -46,7 +46,7 @@ class PartFault(Fault):
     @property
     def order(self) -> dict[str, Any]:
         """What the part is told; see simulator/disturbances.py."""
-        return self.model_dump(mode="json", exclude={"part"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"part", "harmless"}, exclude_none=True)
 
     def expects(self, subject: Subject) -> Expected:
         return Expected("", self.words, "nothing")

@@ -24,7 +24,7 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING, STATE_RUNNING, MasterRunner, Runner
 
 from simulator.errors import INTERRUPTED, BackendUnavailable
-from simulator.load import options
+from simulator.load import metrics, options
 from simulator.load.cast import cast
 from simulator.load.children import Child, End
 from simulator.load.shape import FleetShape
@@ -49,7 +49,9 @@ class Lead:
         """`deliver` takes what the coordinator tells a worker."""
         self._environment, self._runner, self._deliver = environment, runner, deliver
         self._options = environment.parsed_options
+        self._csv_prefix: str | None = self._options.csv_prefix
         self.picture: dict[str, Any] = {}  # of the run as it is, every second
+        self.verdict: dict[str, Any] = {}  # of the test that is over; empty while one is on
         self._judged: AsyncResult | None = None
         self._ended: AsyncResult | None = None
         self._finished = Event()
@@ -93,6 +95,11 @@ class Lead:
             self._shape.runner = self._runner
             self._environment.shape_class = self._shape
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the coordinator said when it was ready: devices, scenario, seed, target."""
+        return self._child.facts
+
     def _leave(self, exit_code: int) -> None:
         self._child.close()
         if isinstance(self._runner, MasterRunner):
@@ -117,6 +124,7 @@ class Lead:
                 self._deliver(worker, what)
             case {"picture": dict(picture)}:
                 self.picture = picture
+                self._write_table()
             case {"judged": {"passed": bool(passed), "why": str(why)}} if self._judged:
                 self._judged.set((passed, why))
             case {"failed": {"error": str(error), "exit_code": int(code), "log_tail": [*tail]}}:
@@ -130,6 +138,14 @@ class Lead:
         """Is the terminal the coordinator's now?"""
         return bool(self._options.fleet_show and self._on and sys.stderr.isatty())
 
+    def _write_table(self) -> None:
+        if self._csv_prefix:
+            try:
+                metrics.write(self.picture["rows"], self._csv_prefix)
+            except OSError as error:  # a full disk is no reason to stop a load, but one to say so, once
+                logger.warning("%s_fleet.csv cannot be written: %s", self._csv_prefix, error.strerror)
+                self._csv_prefix = None
+
     # Locust's tests
 
     def _test_start(self, **_: Any) -> None:
@@ -140,6 +156,7 @@ class Lead:
         if isinstance(self._runner, MasterRunner):
             self._wait_for_engines(self._runner)
         self._on, self._failed = True, False
+        self.picture, self.verdict = {}, {}
         self._finished.clear()
         self._child.tell({"begin": True})
 
@@ -169,6 +186,7 @@ class Lead:
         with gevent.Timeout(0 if self._child.end else END_MAX_S, False):  # the dead do not answer
             verdict = self._ended.get() or {}
         self._ended = None
+        self.verdict = verdict or {"verdict": "unavailable", "reason": self._child.end.error if self._child.end else ""}
         self._wait_for_statistics()
         if self._options.out:
             if not self._failed:

@@ -217,6 +217,7 @@ class Dashboard(_Person):
             raise StopUser
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy of the host's is not meant for the sandbox
+        self._session.headers.update(self.brief.addresses.api_headers)
         self._after = 0
         self._names = [thing for thing, _ in cast.things()]
 
@@ -229,7 +230,7 @@ class Dashboard(_Person):
     @tag("people", "dashboards")  # type: ignore[untyped-decorator]
     @task  # type: ignore[untyped-decorator]
     def alarms(self) -> None:
-        """All alarms."""
+        """The first alarms, as many as a page has."""
         self._get("GET alarms", "/api/alarms")
 
     @tag("people", "dashboards")  # type: ignore[untyped-decorator]

@@ -15,6 +15,7 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
+from simulator.load import pages
 from simulator.load.cast import cast
 from simulator.load.children import End
 from simulator.load.crew import Crew, complain
@@ -64,6 +65,7 @@ def _speak_plainly() -> None:
 def _begin_lead(environment: Environment, runner: Runner, lead: Lead) -> None:
     environment.fleet_lead = lead  # for the pages of Locust's UI
     lead.wait_until_ready()
+    pages.add_to(environment)
     if environment.parsed_options.end_with_stdin:
         end_with_stdin(runner)
 

@@ -280,6 +280,58 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class FaultSpan:
+    """When a fault was on; no end: until the end of the run."""
+
+    words: str
+    begin_ms: int
+    end_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Some seconds of a course, from `at_ms` on: rates are a second's, percentiles those of all in these seconds."""
+
+    at_ms: int
+    attempted: float | None = None
+    acknowledged: float | None = None
+    stored: float | None = None
+    failed: float = 0.0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    stored_p50_ms: float | None = None  # from said to stored
+    stored_p95_ms: float | None = None
+    stored_p99_ms: float | None = None
+    on: int | None = None
+    connected: int | None = None
+    alarms_open: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a load went over time: all of it ("all"), that of a protocol (MQTT, TCP, REST), or that of people."""
+
+    of: str
+    points: list[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A row that was much slower than usual, or that failed: for how long, at which hop, and what was broken then."""
+
+    hop: str
+    row: str
+    since_ms: int
+    until_ms: int | None  # None: to the end
+    usual_ms: float | None  # p95 before and after; None: it was never better
+    worst_ms: float | None  # p95
+    failed: int
+    faults: list[str]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """A load test, beside what every run has."""
 
@@ -289,6 +341,12 @@ class Load:
     rows: list[LoadRow]
     levels: list[Level] = field(default_factory=list)
     knee: int | None = None  # devices at the last good level
+    every_s: float = 1.0  # how long a point of the courses lasts
+    courses: list[Course] = field(default_factory=list)
+    faults: list[FaultSpan] = field(default_factory=list)
+    faults_left_out: int = 0
+    where: str = ""  # in a line: where it went wrong, if it did
+    troubles: list[Trouble] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

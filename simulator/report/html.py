@@ -19,9 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from simulator.matching import FATES
-from simulator.report.facts import Rate, Report, Score, Series, Stage, Waterfall
+from simulator.report.facts import FaultSpan, Point, Rate, Report, Score, Series, Stage, Waterfall
 from simulator.report.json_report import replace
-from simulator.report.svg import Line, Mark, clock, line_chart, moments
+from simulator.report.svg import Line, Mark, Span, clock, line_chart, moments
 from simulator.report.text import headline, measured_text, rerun, verdict_words
 from simulator.words import detail_text, number, span, word
 
@@ -29,6 +29,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 DEVICES_MAX = 1000
 WATERFALLS_MAX = 200
+MARKS_MAX = 12  # faults that are shaded
 MARGIN_MS = 10_000  # of a curve, before the first stage and after the last
 
 # The stages that are marked on the curve.
@@ -49,6 +50,10 @@ _OUTCOMES = {
     "open": ("still open", "bad"),
     "job_failed": ("job failed", "bad"),
 }
+
+
+_GROUPS = {"all": "all devices", "people": "people and downloads"}
+_PERCENTILES = (("p50", "sent", "p50_ms"), ("p95", "acknowledged", "p95_ms"), ("p99", "alarms", "p99_ms"))
 
 
 class Bar(NamedTuple):
@@ -96,7 +101,9 @@ def render(report: Report) -> str:
             stories=[_story(waterfall, report) for waterfall in report.waterfalls[:WATERFALLS_MAX]],
             devices=devices[:DEVICES_MAX],
             tiles=_tiles(report),
-            charts=_throughput(report.throughput),
+            charts=[] if report.load and report.load.courses else _throughput(report.throughput),
+            loads=_loads(report),
+            marks=_marks(report),
             sources=sorted({happening.source for happening in report.timeline}),
             fates=_fates(report),
             scores=_scores(report),
@@ -194,6 +201,78 @@ def _curve(series: Series, window: tuple[int, int], marks: Sequence[Mark], zero_
     title = f"{series.metric} of {series.thing}"
     line = Line(series.metric, "reading", points)
     return line_chart(title, [line], start_ms, end_ms, series.limit, marks, zero_ms)
+
+
+def _marks(report: Report) -> list[tuple[str, FaultSpan]]:
+    """The faults that are shaded in the charts of a load, with their letters."""
+    faults = report.load.faults if report.load else []
+    return [(chr(ord("A") + i), fault) for i, fault in enumerate(faults[:MARKS_MAX])]
+
+
+def _loads(report: Report) -> list[tuple[str, list[Markup]]]:
+    """The charts of a load over time: of all of it, by protocol, of people."""
+    load = report.load
+    if load is None:
+        return []
+    spans = [Span(fault.begin_ms, fault.end_ms, letter, fault.words) for letter, fault in _marks(report)]
+    found = []
+    for course in load.courses:
+        at_ms = [point.at_ms for point in course.points]
+        end_ms = max(at_ms, default=0) + int(1000 * load.every_s)
+
+        def chart(
+            title: str, *lines: tuple[str, str, str], of: Sequence[Point] = course.points, end_ms: int = end_ms
+        ) -> Markup | None:
+            told = [
+                Line(name, style, [(p.at_ms, value) for p in of if (value := getattr(p, key)) is not None])
+                for name, style, key in lines
+            ]
+            told = [line for line in told if line.points]
+            if not told:
+                return None
+            return line_chart(title, told, report.started_at_ms, end_ms, low_at_most=0, spans=spans)
+
+        name = _GROUPS.get(course.of, course.of)
+        asked = "requests" if course.of == "people" else "messages"
+        charts = [
+            chart(f"{asked} per second, {name}", ("attempted", "sent", "attempted"),
+                  ("acknowledged" if asked == "messages" else "answered", "acknowledged", "acknowledged"),
+                  ("stored", "stored", "stored")),
+            chart(f"ms until acknowledged, {name}" if asked == "messages" else f"ms until answered, {name}",
+                  *_PERCENTILES),
+            chart(f"ms until stored, {name}", *((line, style, f"stored_{key}") for line, style, key in _PERCENTILES)),
+            chart(f"devices, {name}", ("on", "sent", "on"), ("connected", "acknowledged", "connected")),
+            chart("alarms open", ("alarms open", "alarms", "alarms_open")),
+            chart(f"failures per second, {name}", ("failures", "alarms", "failed"))
+            if course.of == "all" or any(point.failed for point in course.points) else None,
+        ]  # fmt: skip
+        found.append((name, [one for one in charts if one is not None]))
+    return [*found, *_generator(report, spans)]
+
+
+def _generator(report: Report, spans: Sequence[Span]) -> list[tuple[str, list[Markup]]]:
+    """How well the generator kept pace: in each second, that of its engines that was worst off."""
+    samples = report.strain.samples if report.strain else []
+    if not samples:
+        return []
+    worst: dict[int, list[float]] = {}
+    for one in samples:
+        now = (one.cpu, one.slip_p99_ms, one.lag_ms, one.queued)
+        before = worst.setdefault((one.at_ms - report.started_at_ms) // 1000, [0.0] * len(now))
+        before[:] = map(max, before, now)
+    start_ms, end_ms = report.started_at_ms, report.started_at_ms + 1000 * max(worst)
+
+    def line(name: str, style: str, column: int) -> Line:
+        return Line(name, style, [(start_ms + 1000 * at, of[column]) for at, of in sorted(worst.items())])
+
+    charts = (
+        ("ms that devices were woken late, and that the event loop stood still",
+         [line("slip p99", "sent", 1), line("lag", "acknowledged", 2)]),
+        ("share of a core, the busiest engine", [line("cpu", "sent", 0)]),
+        ("messages that wait in the links", [line("queued", "sent", 3)]),
+    )  # fmt: skip
+    told = [line_chart(title, lines, start_ms, end_ms, low_at_most=0, spans=spans) for title, lines in charts]
+    return [("the generator itself", told)]
 
 
 def _throughput(rates: Sequence[Rate]) -> list[Markup]:

@@ -41,6 +41,15 @@ class Mark(NamedTuple):
     words: str
 
 
+class Span(NamedTuple):
+    """A time that is shaded, with a number that the page explains elsewhere; no end: to the end."""
+
+    begin_ms: int
+    end_ms: int | None
+    letter: str
+    words: str
+
+
 def line_chart(
     title: str,
     lines: Sequence[Line],
@@ -50,8 +59,9 @@ def line_chart(
     marks: Sequence[Mark] = (),
     zero_ms: int | None = None,
     low_at_most: float = math.inf,
+    spans: Sequence[Span] = (),
 ) -> Markup:
-    """A chart of lines over the time from start to end, with a limit and marked moments.
+    """A chart of lines over the time from start to end, with a limit, marked moments and shaded times.
 
     Times on the axis are told from `zero_ms`, else from the start. Counts start at zero: `low_at_most=0`.
     """
@@ -71,14 +81,24 @@ def line_chart(
     said = f"{title}: from {number(min(values))} to {number(max(values))}"
     said += f", limit {number(limit)}" if limit is not None else ""
     box = f'viewBox="0 0 {_SIDE} {_SIDE}" preserveAspectRatio="none"'
+    shaded = [
+        (max(0.0, x(span.begin_ms)), min(1.0, x(end_ms if span.end_ms is None else span.end_ms)), span)
+        for span in spans[:_MARKS_MAX]
+    ]
+    if shaded:
+        said += "; shaded: " + ", ".join(f"{span.letter} {span.words}" for _, _, span in shaded)
     drawn = [f'<svg {box} role="img" aria-label="{escape(said)}">']
+    drawn += [_rectangle(left, max(0.004, right - left)) for left, right, _ in shaded]
     drawn += [_path(f"M0 {_at(y(tick))}H{_SIDE}", "grid") for tick in ticks]
     drawn += [_path(f"M{_SIDE * x(mark.at_ms):.0f} 0V{_SIDE}", "mark") for mark in marks[:_MARKS_MAX]]
     if limit is not None:
         drawn.append(_path(f"M0 {_at(y(limit))}H{_SIDE}", "limit"))
     for line in lines:
-        steps = (f"{_SIDE * x(at):.1f} {_at(y(value))}" for at, value in thinned(line.points) if math.isfinite(value))
-        drawn.append(_path("M" + "L".join(steps), line.style))
+        steps = [f"{_SIDE * x(at):.1f} {_at(y(value))}" for at, value in thinned(line.points) if math.isfinite(value)]
+        if len(steps) == 1:
+            steps *= 2  # so that one point is seen, too
+        if steps:
+            drawn.append(_path("M" + "L".join(steps), line.style))
     drawn.append("</svg>")
 
     around = [_label("y", f"bottom:{100 * y(tick):.2f}%", number(tick)) for tick in ticks]
@@ -87,7 +107,9 @@ def line_chart(
     around += [
         _label("x", f"left:{100 * x(at):.2f}%", clock(at - zero_ms)) for at in moments(start_ms, end_ms, zero_ms)
     ]
-    letters, rows = _mark_labels([(100 * x(mark.at_ms), mark) for mark in marks[:_MARKS_MAX]])
+    told = [(100 * x(mark.at_ms), mark) for mark in marks[:_MARKS_MAX]]
+    told += [(100 * left, Mark(span.begin_ms, span.letter, span.words)) for left, _, span in shaded]
+    letters, rows = _mark_labels(sorted(told, key=lambda one: one[0]))
     legend = "".join(f'<li class="{escape(line.style)}">{escape(line.name)}</li>' for line in lines)
     return Markup(  # noqa: S704 - every part of it was escaped above
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
@@ -137,6 +159,10 @@ def _at(share: float) -> str:
 
 def _path(steps: str, style: str) -> str:
     return f'<path d="{steps}" class="{escape(style)}"/>'
+
+
+def _rectangle(left: float, width: float) -> str:
+    return f'<rect x="{_SIDE * left:.1f}" y="0" width="{_SIDE * width:.1f}" height="{_SIDE}" class="span"/>'
 
 
 def _label(style: str, place: str, text: str) -> str:

@@ -248,6 +248,7 @@ class Coordinator:
             self._mouth.say(ended={"verdict": "", "exit_code": 0, "reason": ""})
             return
         report = await run.end(how, playing)
+        self._mouth.say(picture=run.last_picture())
         self._run = self._playing = None
         if self._live:
             self._live.close()
@@ -258,17 +259,8 @@ class Coordinator:
             self._live.update(snapshot)
         if snapshot.elapsed_s - self._pictured_s >= PICTURE_EVERY_S or snapshot.elapsed_s < self._pictured_s:
             self._pictured_s = snapshot.elapsed_s
-            self._mouth.say(picture={
-                "elapsed_s": snapshot.elapsed_s, "phase": snapshot.phase, "devices": snapshot.devices,
-                "profiles": snapshot.profiles, "sent": snapshot.sent, "acknowledged": snapshot.acknowledged,
-                "alarms": snapshot.alarms, "alarms_latest": [vars_of(alarm) for alarm in snapshot.alarms_latest],
-                "jobs": snapshot.jobs, "jobs_latest": [vars_of(job) for job in snapshot.jobs_latest],
-            })  # fmt: skip
-
-
-def vars_of(one: Any) -> dict[str, Any]:
-    """A value with slots, as a mapping."""
-    return {name: getattr(one, name) for name in one.__slots__}
+            if self._run:
+                self._mouth.say(picture=self._run.picture(snapshot))
 
 
 def _places(scenario: Scenario, profiles: dict[str, Profile]) -> dict[str, list[int]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import tape
-from simulator.audit import Book
+from simulator.audit import Books
 from simulator.errors import FleetsimError
 from simulator.faults import Fault
 from simulator.fleet import Fleet
@@ -24,6 +24,7 @@ from simulator.ledger import Event, Ledger
 from simulator.runtime import accounts
 from simulator.runtime.accounts import Counts, Merged
 from simulator.runtime.claims import Claims, Grants
+from simulator.runtime.course import Course
 from simulator.runtime.meter import Row
 from simulator.runtime.rows import Rows
 from simulator.runtime.strain import SAMPLES_MAX, Sample
@@ -54,6 +55,7 @@ class Engines:
         self.broken: set[str] = set()  # things that have a fault now
         self.strain: dict[str, list[Sample]] = {}  # by worker: how well its engine keeps pace
         self.on_most = 0
+        self.course = Course(self.now_ms())
         self._claims, self._tell = claims, tell
         self._workers: set[str] = set()
         self._counts: dict[str, Counts] = {}  # worker → as it last said
@@ -158,7 +160,7 @@ class Engines:
 
     def heard(self, worker: str, said: Mapping[str, Any]) -> None:
         """A batch of a worker's engine, or of its users."""
-        self.rows.add(Row.unpack(row) for row in said.get("rows", ()))
+        self.measured([Row.unpack(row) for row in said.get("rows", ())])
         if counts := said.get("counts"):
             self._counts[worker] = counts
             self._add_up()
@@ -178,6 +180,11 @@ class Engines:
             samples += [Sample(*sample) for sample in strain[: SAMPLES_MAX - len(samples)]]
         if said.get("silent"):
             self._silent.add(worker)
+
+    def measured(self, rows: Sequence[Row]) -> None:
+        """What somebody measured, an engine or not."""
+        self.rows.add(rows)
+        self.course.add(rows, self.now_ms())
 
     def _turned(self, worker: str, index: int, online: bool, powered: bool, version: str, broken: bool) -> None:
         if self._claims.owner.get(index, worker) != worker:
@@ -217,7 +224,7 @@ class Engines:
 
     def merged(self, left_behind: Mapping[str, Path]) -> Merged:
         """The books of all, and the exact counters in the ledger. `left_behind`: files of workers that are gone."""
-        books: list[Book] = []
+        books: list[Books] = []
         paths = {**left_behind, **{worker: path for worker, path in self._accounts.items() if path}}
         for worker, path in sorted(paths.items()):
             self._counts[worker], book = accounts.read(path)

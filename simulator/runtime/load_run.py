@@ -23,16 +23,21 @@ from simulator.ops.aws import Aws
 from simulator.report import facts as told
 from simulator.report import html, json_report, junit
 from simulator.report.facts import Report, Verdict
-from simulator.runtime import account, accounts, auditing, strain
+from simulator.runtime import account, accounts, auditing, loaded, strain
+from simulator.runtime.answers import Answers
 from simulator.runtime.brief import Brief
 from simulator.runtime.claims import Claims
 from simulator.runtime.conductor import Conductor, Record
+from simulator.runtime.course import Gauges
 from simulator.runtime.engines import EngineFailed, Engines, Tell
+from simulator.runtime.hops import Hops
 from simulator.runtime.live import Snapshot
-from simulator.runtime.meter import Row
+from simulator.runtime.meter import MQTT, Row
 from simulator.runtime.operator import Operator
+from simulator.runtime.picture import Pictures
 from simulator.runtime.run_folder import RunFolder
 from simulator.runtime.sandbox import PartEnded, Sandbox
+from simulator.runtime.spans import Spans
 from simulator.runtime.watch import Watch
 from simulator.shapes import Knee
 from simulator.steps import Entry
@@ -66,10 +71,14 @@ class Place:
 class LoadConductor(Conductor):
     """Plays the timeline, and goes on until the load is over."""
 
-    def __init__(self, engines: Engines, *rest: Any) -> None:
+    def __init__(self, engines: Engines, sampled: Callable[[], None], *rest: Any) -> None:
         super().__init__(*rest)
-        self._engines = engines
+        self._engines, self.sampled = engines, sampled
         self.over = asyncio.Event()
+
+    def _sample(self) -> None:
+        super()._sample()
+        self.sampled()
 
     async def _timeline(self) -> None:
         playing = asyncio.ensure_future(super()._timeline())
@@ -111,16 +120,20 @@ class LoadRun:
         self.fleet = brief.scenario.build(brief.profiles, brief.seed, now_ms, brief.public_key)
         self.engines = Engines(self.fleet, claims, self.ledger, tell)
         self.record.strain = self.engines.strain
-        self.watch = Watch(brief.addresses.api_url, self.ledger)
+        self.watch = Watch(brief.addresses.api_url, self.ledger, brief.addresses.api_headers)
         self.lost: list[tuple[str, str]] = []  # (worker, how) of those that died
         self.levels: list[told.Level] = []
         self._level_ms = 0  # when it began
         self._base: tuple[dict[str, Counter[str]], Mapping[str, int], int] = ({}, {}, 0)
         self._operator = Operator(place.aws, place.sandbox, self.ledger, self.engines.now_ms, place.key_file)
         self._conductor = LoadConductor(
-            self.engines, brief.scenario, brief.seed, self.fleet, self.engines, self.watch, self.record, place.alive,
-            show, self._operator,
+            self.engines, self._sampled, brief.scenario, brief.seed, self.fleet, self.engines, self.watch, self.record,
+            place.alive, show, self._operator,
         )  # fmt: skip
+        self._methods = [brief.profiles[device.profile].channel.upper() for device in self.fleet.devices]
+        self._hops: Hops | None = None
+        self._whole = True  # the audit looked at every message
+        self._spans, self._answers, self._pictures = Spans(), Answers(), Pictures()
         self._folder: RunFolder | None = None
         if place.out_dir:
             place.out_dir.mkdir(parents=True, exist_ok=True)
@@ -142,6 +155,29 @@ class LoadRun:
     def note(self, kind: str, **detail: Any) -> None:
         """Write something of the run itself to its ledger."""
         self.ledger.note(Event(self.engines.now_ms(), "run", kind, "", detail))
+
+    # While it goes on
+
+    def picture(self, snapshot: Snapshot) -> dict[str, Any]:
+        """The test now, for whoever shows it."""
+        engines = self.engines
+        return self._pictures.draw(snapshot, engines.rows.total, engines.course, len(engines.on()), self._spans.now())
+
+    def last_picture(self) -> dict[str, Any]:
+        """The test as it was at its end."""
+        return self.picture(replace(self._conductor.snapshot(), phase="over"))
+
+    def _sampled(self) -> None:
+        """Once a second, beside what every run samples."""
+        self._spans.read(self.ledger.events)
+        if rows := self._answers.read(self.ledger.events):
+            self.engines.measured(rows)
+        devices, alarms = self.fleet.devices, self.watch.alarms
+        connected = Counter(method for method, device in zip(self._methods, devices, strict=True) if device.online)
+        is_open = sum(alarm["state"] not in ("closed", "escalated") for alarm in alarms)
+        sums = self.ledger.attempted.total(), self.ledger.acknowledged.total()
+        gauges = Gauges(*sums, len(self.engines.on()), connected, is_open)
+        self.engines.course.gauge(self.engines.now_ms(), gauges)
 
     # Levels
 
@@ -206,7 +242,10 @@ class LoadRun:
         finally:
             self._operator.close()
             await self.watch.close()
-        report = replace(report, load=self._load(), reason=" · ".join(filter(None, (report.reason, self._losses()))))
+        self._spans.read(self.ledger.events)
+        load = self._load(went_wrong=report.verdict != "passed" and bool(report.checks))
+        why = f"where: {load.where}" if load.where else ""
+        report = replace(report, load=load, reason=" · ".join(filter(None, (report.reason, self._losses(), why))))
         if self._place.out_dir:
             await asyncio.to_thread(self._write, report)
         return report
@@ -248,12 +287,24 @@ class LoadRun:
         brief = self._place.brief
         source = auditing.source(brief.target, brief.addresses, self._place.aws, facts.begin_ms)
         patience_s = auditing.PATIENCE_S if facts.stored is None else 0.0  # the conductor has waited already
+        hops = self._hops_of()
         try:
             facts.audit = await auditing.audited(
-                merged, source, self.ledger.events, facts.end_ms, self.fleet.carriers(), patience_s
+                merged, source, self.ledger.events, facts.end_ms, self.fleet.carriers(), patience_s, hops.add
             )
         except BackendUnavailable as error:
             facts.no_audit = str(error)
+        else:
+            self._hops, self._whole = hops, not facts.audit.unaudited
+            self.engines.rows.add(hops.rows())
+            facts.latencies = self.engines.rows.latencies()
+
+    def _hops_of(self) -> Hops:
+        """To follow each message over the time that there was."""
+        speaks = dict(zip(self.fleet.by_thing, self._methods, strict=True))
+        speaks |= {child: speaks[hub] for child, hub in self.fleet.carriers().items()}
+        self.engines.course.end()
+        return Hops(lambda thing: speaks.get(thing, MQTT), self.engines.course)
 
     def _ask_the_cloud(self, facts: Facts) -> None:
         aws, sandbox = self._place.aws, self._place.sandbox
@@ -296,12 +347,18 @@ class LoadRun:
     def _losses(self) -> str:
         return "; ".join(how for _, how in self.lost)
 
-    def _load(self) -> told.Load:
-        load = self._place.brief.scenario.load
+    def _load(self, went_wrong: bool) -> told.Load:
+        load, course = self._place.brief.scenario.load, self.engines.course
         shape = load.shape.model_dump(mode="json", exclude={"checks"}) if load and load.shape else {}
         workers = [self._worker(name, counts) for name, counts in self.engines.counters().items()]
         rows = [_row(row) for _, row in sorted(self.engines.rows.total.items())]
-        return told.Load(shape, self.engines.on_most, workers, rows, list(self.levels), self.knee)
+        faults = self._spans.told()
+        checks = self._place.brief.scenario.checks
+        troubles, where = loaded.trouble(course, self._hops, faults, checks) if went_wrong else ([], "")
+        return told.Load(
+            shape, self.engines.on_most, workers, rows, list(self.levels), self.knee, course.every_s,
+            loaded.courses(course, self._hops, self._whole), faults, self._spans.left_out, where, troubles,
+        )  # fmt: skip
 
     def _worker(self, name: str, counts: Mapping[str, Counter[str]]) -> told.Worker:
         attempted, sent, acknowledged = (counts[hop].total() for hop in ("attempted", "sent", "acknowledged"))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import orjson
 
 REPO = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60.0  # only what hangs takes so long
+PATIENCE_S = 90.0  # only what hangs takes so long
 LOOK_S = 0.05
 
 T = TypeVar("T")
@@ -105,6 +105,12 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def answers(port: int) -> bool:
+    """Does anybody listen there?"""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _read(path: Path) -> str:

@@ -19,10 +19,11 @@ from simulator.report import json_report
 from simulator.report.facts import Report
 from tests.links.mqtt_peers import MOSQUITTO, make_certificates
 from tests.load.load_processes import Started, free_port, of_ours
+from tests.load.load_table import table
 
 Start = Callable[..., Started]
 LOAD = (sys.executable, "-m", "simulator", "load")
-SMALL = Path(__file__).parent / "small.yaml"
+SMALL, SLOW_STORE = (Path(__file__).parent / name for name in ("small.yaml", "slow-store.yaml"))
 BROKER_ONLY = """\
 scenario: plain
 fleet: [{profile: vehicle-sedan, count: 12, name: "V-{n}"}]
@@ -84,17 +85,42 @@ def test_the_last_good_level_is_found_and_gone_back_to(start: Start, tmp_path: P
 
 
 @pytest.mark.e2e
-def test_a_slow_store_is_red_and_the_report_says_what_was_late(start: Start, tmp_path: Path) -> None:
-    slow = {"kind": "slow_answers", "part": "backend", "of": ["store"], "ms": 900}
-    scenario = variant(
-        tmp_path, "slow", timeline=[{"kind": "hold", "for_s": 2}, {"kind": "inject", "fault": slow}],
-        checks=[{"kind": "processing_time", "at_most": 0.5}, {"kind": "duplicates", "equals": 0}],
-    )  # fmt: skip
-    load = start(*LOAD, scenario, "--out", "out")
+def test_a_slow_store_is_red_and_the_report_says_where(start: Start) -> None:
+    load = start(*LOAD, SLOW_STORE, "--processes", 2, "--out", "out")
     assert load.wait() == 1, load.stderr
     report = report_of(load)
-    assert [check.passed for check in report.checks] == [False, True]
-    assert [fault.fault for fault in report.faults] == ["slow_answers"]
+    assert [check.passed for check in report.checks] == [False, True, True, True]
+    found = report.load
+    assert found
+    (fault,) = found.faults
+    assert fault.words == "slow_answers of the backend's store (ms 800)"
+    assert found.where.startswith("backend → store, from ")
+    assert found.where.endswith(f"; on then: {fault.words}")
+    assert found.where in report.reason
+    late = {one.row: one for one in found.troubles if one.row.endswith(" telemetry → stored")}
+    assert set(late) == {"MQTT telemetry → stored", "TCP telemetry → stored", "REST telemetry → stored"}
+    assert "acknowledged as quickly as ever" in late["MQTT telemetry → stored"].words
+    for one in late.values():
+        assert abs(one.since_ms - fault.begin_ms) <= 3000, "since when"
+        assert one.faults == [fault.words]
+    assert {course.of for course in found.courses} == {"all", "MQTT", "TCP", "REST"}
+    page = (load.folder / "out" / "report.html").read_text()
+    assert "Where it went wrong" in page
+    assert "shaded: A slow_answers of the backend&#39;s store (ms 800)" in page
+    assert "where: backend → store, from " in (load.folder / "stdout").read_text()
+
+
+@pytest.mark.e2e
+def test_the_same_load_without_the_fault_is_green(start: Start) -> None:
+    load = start(*LOAD, SLOW_STORE, "--out", "out", "--set", "slow_ms=1", "--", "--csv", "run")
+    assert load.wait() == 0, load.stderr
+    report = report_of(load)
+    assert report.load
+    assert (report.reason, report.load.where, report.load.troubles) == ("", "", [])
+    rows = {(row.method, row.name): row.count for row in report.load.rows}
+    assert rows["MQTT", "telemetry → stored"] == rows["MQTT", "telemetry"]
+    ours = {(row["Type"], row["Name"]): int(row["Count"]) for row in table(load, "run_fleet")}
+    assert ours == rows, "Locust's folder has the same table"
 
 
 @pytest.mark.e2e
