@@ -119,6 +119,10 @@ class Conductor:
     def profiles(self) -> Mapping[str, Profile]:
         return self.fleet.profiles
 
+    def faults_of(self, index: int) -> list[str]:
+        """The kinds of a device's faults."""
+        return sorted(fault.kind for fault in self.fleet.devices[index].faults)
+
     async def play(self) -> None:
         """The whole timeline, then silence. Raises what `alive` raises, and DeviceFailed."""
         try:

@@ -63,6 +63,8 @@ class Conducted(Stage, Protocol):
     @property
     def profiles(self) -> Mapping[str, Profile]: ...
 
+    def faults_of(self, index: int) -> list[str]: ...
+
 
 class _ByHand(Strict):
     step: Annotated[Step, OneOf("steps")]
@@ -114,8 +116,8 @@ class Controls:
     def _fleet(self) -> dict[str, Any]:
         rows = [
             [entry.thing, entry.profile, entry.group, entry.channel, entry.firmware, entry.online, device.powered,
-             sorted(fault.kind for fault in device.faults)]
-            for entry, device in zip(self._run.roster(), self._run.devices, strict=True)
+             self._run.faults_of(index)]
+            for index, (entry, device) in enumerate(zip(self._run.roster(), self._run.devices, strict=True))
         ]  # fmt: skip
         return {
             "fields": ["thing", "profile", "group", "channel", "firmware", "online", "powered", "faults"], "rows": rows,

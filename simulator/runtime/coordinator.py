@@ -50,7 +50,10 @@ from simulator.runtime import brief, reach
 from simulator.runtime.brief import Brief
 from simulator.runtime.child import last_words
 from simulator.runtime.claims import Claims, interleaved
+from simulator.runtime.control import Controls
+from simulator.runtime.control_server import ControlServer
 from simulator.runtime.engines import EngineFailed
+from simulator.runtime.entrance import entrance
 from simulator.runtime.live import Live, Snapshot
 from simulator.runtime.load_run import LoadRun, Place
 from simulator.runtime.pipes import Ear, Mouth, orphaned
@@ -67,7 +70,10 @@ REFUSALS_MAX = 5  # reasons that are said
 class Coordinator:
     """Conducts tests, one after another."""
 
-    def __init__(self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None) -> None:
+    def __init__(
+        self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None, control: ControlServer
+    ) -> None:
+        self._control = control
         self._place, self._brief_file, self._mouth, self._live = place, brief_file, mouth, live
         self._scenario = place.brief.scenario
         self._places = _places(self._scenario, place.brief.profiles)
@@ -87,6 +93,7 @@ class Coordinator:
         loop.add_signal_handler(signal.SIGTERM, me.cancel)
         await ear.open()
         await self._mouth.open()
+        await self._control.serve()
         facts = self._place.brief
         self._mouth.say(
             ready=True, devices=sum(map(len, self._places.values())), scenario=self._scenario.scenario,
@@ -102,6 +109,7 @@ class Coordinator:
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
+            await self._control.stop()
             await self._mouth.close()
 
     async def _watch(self) -> None:
@@ -231,6 +239,7 @@ class Coordinator:
         for name in sorted(self._ready):
             run.engines.joined(name)
             self._tell(name, {"begin": {"run": self._tests, "start_ms": run.start_ms}})
+        self._control.controls = Controls(run.conductor)
         self._playing = asyncio.create_task(run.play())
         self._playing.add_done_callback(self._played)
 
@@ -247,6 +256,9 @@ class Coordinator:
         if run is None or playing is None:
             self._mouth.say(ended={"verdict": "", "exit_code": 0, "reason": ""})
             return
+        if self._control.controls:
+            self._control.controls.close()
+            self._control.controls = None
         report = await run.end(how, playing)
         self._mouth.say(picture=run.last_picture())
         self._run = self._playing = None
@@ -301,7 +313,11 @@ def _perform(order: argparse.Namespace, mouth: Mouth) -> None:
         seed = scenario.seed if order.seed is None else order.seed
         setup = Setup(scenario, profiles, seed, target, state_dir.absolute())
         mouth.say(progress=f"making target '{target.target}' ready")
-        addresses = setup.addresses(stack)
+        control = ControlServer()
+        stack.callback(control.close)
+        addresses = setup.addresses(stack, control.place)
+        if link := entrance(addresses):
+            mouth.say(progress=f"watch it at {link}")
         reach.check(addresses, profiles)
         aws = Aws(addresses)
         stack.callback(aws.close)
@@ -322,7 +338,7 @@ def _perform(order: argparse.Namespace, mouth: Mouth) -> None:
         )  # fmt: skip
         live = stack.enter_context(Live()) if order.show else None
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Coordinator(place, brief.write(told), mouth, live).live())
+            runner.run(Coordinator(place, brief.write(told), mouth, live, control).live())
 
 
 def _make(folder: Path) -> None:

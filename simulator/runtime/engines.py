@@ -85,6 +85,10 @@ class Engines:
         self._faults[index] = left
         self._soon("clear", index, kind)
 
+    def faults_of(self, index: int) -> list[str]:
+        """The kinds of the faults that a device was given and still has."""
+        return sorted(str(fault.params["kind"]) for fault in self._faults.get(index, []))
+
     def start(self, index: int, after_s: float = 0.0) -> None:
         """Users switch devices on, not steps."""
 

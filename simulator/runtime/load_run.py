@@ -101,6 +101,9 @@ class LoadConductor(Conductor):
             for index, entry in enumerate(super().roster())
         ]
 
+    def faults_of(self, index: int) -> list[str]:
+        return self._engines.faults_of(index)
+
     def facts(self) -> Facts:
         facts = super().facts()
         facts.latencies = self._engines.rows.latencies()
@@ -126,7 +129,7 @@ class LoadRun:
         self._level_ms = 0  # when it began
         self._base: tuple[dict[str, Counter[str]], Mapping[str, int], int] = ({}, {}, 0)
         self._operator = Operator(place.aws, place.sandbox, self.ledger, self.engines.now_ms, place.key_file)
-        self._conductor = LoadConductor(
+        self.conductor = LoadConductor(
             self.engines, self._sampled, brief.scenario, brief.seed, self.fleet, self.engines, self.watch, self.record,
             place.alive, show, self._operator,
         )  # fmt: skip
@@ -148,7 +151,7 @@ class LoadRun:
     async def play(self) -> None:
         """Until it is over; FleetsimError when something ends it."""
         try:
-            await self._conductor.play()
+            await self.conductor.play()
         except (BotoCoreError, ClientError) as error:
             raise BackendUnavailable(f"the cloud does not answer: {error}") from None
 
@@ -165,7 +168,7 @@ class LoadRun:
 
     def last_picture(self) -> dict[str, Any]:
         """The test as it was at its end."""
-        return self.picture(replace(self._conductor.snapshot(), phase="over"))
+        return self.picture(replace(self.conductor.snapshot(), phase="over"))
 
     def _sampled(self) -> None:
         """Once a second, beside what every run samples."""
@@ -223,7 +226,7 @@ class LoadRun:
 
     def _level_facts(self) -> Facts:
         before, stored_before, events = self._base
-        facts, ledger = self._conductor.facts(), Ledger()
+        facts, ledger = self.conductor.facts(), Ledger()
         for hop in accounts.HOPS:
             setattr(ledger, hop, getattr(self.ledger, hop) - before.get(hop, Counter()))
         ledger.events = self.ledger.events[events:]
@@ -253,20 +256,20 @@ class LoadRun:
     async def _interrupted(self, playing: "asyncio.Task[None]") -> Report:
         playing.cancel()
         await asyncio.gather(playing, return_exceptions=True)
-        return self._report(self._conductor.facts(), "interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
+        return self._report(self.conductor.facts(), "interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
 
     async def _stopped(self, playing: "asyncio.Task[None]") -> Report:
-        self._conductor.over.set()
+        self.conductor.over.set()
         try:
             await playing
             merged = await self._merged()
-            facts = self._conductor.facts()
+            facts = self.conductor.facts()
             if nobody := self._nobody_connected():
                 return self._report(facts, "unavailable", BackendUnavailable.exit_code, nobody)
             await self._audit(facts, merged)
             await asyncio.to_thread(self._ask_the_cloud, facts)
         except EngineFailed as error:
-            return self._report(self._conductor.facts(), "failed", error.exit_code, str(error), error.log_tail)
+            return self._report(self.conductor.facts(), "failed", error.exit_code, str(error), error.log_tail)
         except (BotoCoreError, ClientError, FleetsimError) as error:
             return self._gone(error)
         return self._report(facts, None, 0)
@@ -333,7 +336,7 @@ class LoadRun:
                 error = end
         said = str(error) if isinstance(error, FleetsimError) else f"the cloud does not answer: {error}"
         tail = error.log_tail if isinstance(error, PartEnded) else []
-        return self._report(self._conductor.facts(), "unavailable", BackendUnavailable.exit_code, said, tail)
+        return self._report(self.conductor.facts(), "unavailable", BackendUnavailable.exit_code, said, tail)
 
     def _report(
         self, facts: Facts, verdict: Verdict | None, exit_code: int, reason: str = "", tail: Sequence[str] = ()

@@ -119,7 +119,8 @@ def _read(file: Path) -> Addresses:
     return Addresses(
         "sandbox", "sandbox", said["AWS_DEFAULT_REGION"], said["FLEETSIM_MQTT_HOST"], int(ports["FLEETSIM_MQTT_PORT"]),
         said["AWS_ENDPOINT_URL"], said["AWS_CA_BUNDLE"], said["AWS_ACCESS_KEY_ID"], said["AWS_SECRET_ACCESS_KEY"],
-        api_url=said.get("FLEETSIM_API_URL"), api_token=said.get("FLEETSIM_API_TOKEN"), rest_url=said.get("FLEETSIM_REST_URL"),
+        api_url=said.get("FLEETSIM_API_URL"), api_token=said.get("FLEETSIM_API_TOKEN"),
+        rest_url=said.get("FLEETSIM_REST_URL"),
         tcp_host=said["FLEETSIM_MQTT_HOST"] if ports["FLEETSIM_TCP_PORT"] else None,
         tcp_port=int(ports["FLEETSIM_TCP_PORT"]) if ports["FLEETSIM_TCP_PORT"] else None,
     )  # fmt: skip
