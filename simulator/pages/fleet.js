@@ -362,4 +362,4 @@ export function tally() {
 }
 
 export const mayControl = () => fleet.run !== null && fleet.kinds !== null && fleet.me.role === "service";
-export const mayDispatch = () => fleet.me.role === "service" || fleet.me.role === "lab";
+export const mayDispatch = () => fleet.me.role === "service";

@@ -70,9 +70,7 @@ REFUSALS_MAX = 5  # reasons that are said
 class Coordinator:
     """Conducts tests, one after another."""
 
-    def __init__(
-        self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None, control: ControlServer
-    ) -> None:
+    def __init__(self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None, control: ControlServer) -> None:
         self._control = control
         self._place, self._brief_file, self._mouth, self._live = place, brief_file, mouth, live
         self._scenario = place.brief.scenario

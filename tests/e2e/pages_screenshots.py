@@ -68,7 +68,7 @@ def _take(visit: Visit, folder: Path) -> None:
     expect(page.get_by_role("cell", name="escalated", exact=True)).to_have_count(1)
     page.set_viewport_size({"width": 1280, "height": 500})
     page.screenshot(path=folder / "pages-loops.png")
-    page.set_viewport_size({**WINDOW})
+    page.set_viewport_size({"width": WINDOW["width"], "height": WINDOW["height"]})
     page.get_by_role("row").filter(has_text="1.1.0").filter(has_text="closed").get_by_role("link").click()
     expect(page.locator("table.way")).to_be_visible()
     page.screenshot(path=folder / "pages-loop.png")

@@ -120,6 +120,15 @@ def test_scenario_of_the_readme_passes(place: Path, environment: dict[str, str])
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def test_sandbox_of_the_readme_is_right(place: Path, environment: dict[str, str]) -> None:
+    [scenario] = [text for text in YAML if text.startswith("scenario:")]
+    [sandbox] = [text for text in YAML if text.startswith("sandbox:")]
+    told = yaml.safe_load(scenario) | yaml.safe_load(sandbox) | {"scenario": "told"}
+    (place / "scenarios" / "told.yaml").write_text(yaml.safe_dump(told, sort_keys=False))
+    ran = shell("fleetsim validate scenarios/told.yaml", place, environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 def test_targets_of_the_readme_are_right() -> None:
     found = [text for text in YAML if text.startswith("target:")]
     assert len(found) == 2
