@@ -14,6 +14,7 @@ from simulator import seeds
 from simulator.behaviours import NEVER_MS, Behaviour, Outputs
 from simulator.faults import Active, Disguise, Fault
 from simulator.messages import (
+    Answered,
     Booted,
     Connected,
     Disconnected,
@@ -33,6 +34,7 @@ from simulator.signals import Range, Signal
 from simulator.wire.spec import ProductSpec
 
 NO_HUB = "nohub"  # stands for the hub of a device that has none
+_NEVER: Mapping[str, int] = {}
 _NONE: frozenset[str] = frozenset()  # shared: an empty set is as big as a duty
 LATER_MAX = 10_000  # things that a device may have put off
 _INPUTS = Input.__args__
@@ -43,6 +45,7 @@ class Device:
 
     __slots__ = (
         "_bad", "_dark", "_env", "_held", "_later", "_put_off", "_seed", "children", "duties", "faults", "flash", "hub",
+        "in_turn", "injected",
         "online", "package", "plant", "powered", "product", "profile", "public_key", "row", "said_ms", "spec",
         "thing", "version", "wake_at_ms",
     )  # fmt: skip
@@ -60,6 +63,8 @@ class Device:
         self.spec = spec
         self.flash: dict[str, Any] = {"version": version}
         self.duties = [behaviour.duty() for behaviour in behaviours]
+        # What a hub's child says is answered to the hub, so a child keeps to its periods.
+        self.in_turn = hub in (NO_HUB, thing) and any(duty.in_turn for duty in self.duties)
         self.faults: list[Active] = []
         self._later: list[tuple[int, int, Output | Input]] | None = (
             None  # (at_ms, order, what), a heap; made when needed
@@ -73,6 +78,7 @@ class Device:
         self._seed, self._env = seed, env
         self._bad = _NONE  # of its signals are out of range
         self._held = _NONE  # of its parts are held by a fault
+        self.injected: Mapping[str, int] = _NEVER
 
     # What its duties and faults may use (behaviours.Body)
 
@@ -105,6 +111,14 @@ class Device:
         for fault in self.faults:
             fault.reading(self, values, now_ms)
         return values
+
+    def sensed(self, now_ms: int) -> int:
+        if self.faults or self.hub != NO_HUB:
+            return -1
+        plant = self.plant
+        if now_ms >= plant.next_ms:
+            plant.advance(now_ms)
+        return plant.step
 
     def truth(self, signal: str, now_ms: int) -> float:
         self.plant.advance(now_ms)
@@ -160,6 +174,22 @@ class Device:
     def step(self, now_ms: int) -> Outputs:
         """Do what is due."""
         said: Outputs = []
+        if not self.faults and not self._later and self.powered:  # as good as always, and quick
+            wake_at_ms = NEVER_MS
+            for duty in self.duties:
+                at_ms = duty.wake_at_ms
+                if at_ms <= now_ms:
+                    if outputs := duty.step(self, now_ms):
+                        said = said + outputs if said else outputs
+                        if type(outputs[-1]) is Publish:  # Now, because a duty after this one may want to know.
+                            self.said_ms = now_ms
+                    at_ms = duty.wake_at_ms
+                if at_ms < wake_at_ms:
+                    wake_at_ms = at_ms
+            if len(said) == 1 and type(said[0]) is Publish:  # So no duty told another one anything.
+                self.wake_at_ms = wake_at_ms
+                return said
+            return self._settle(said)
         for fault in self.faults:
             if fault.until_ms <= now_ms and not fault.over:
                 said += fault.end(self, now_ms)
@@ -186,6 +216,8 @@ class Device:
 
     def receive(self, said: Input, now_ms: int) -> Outputs:
         """Hear something; while the power is off only its return is heard."""
+        if type(said) is Answered:
+            return self._answered(said, now_ms)
         if type(said) is Booted:
             self._boot(now_ms)
         elif not self.powered:
@@ -196,6 +228,15 @@ class Device:
         for heard in self._reaching(said, now_ms):
             answers += self._hear(heard, now_ms)
         return self._settle(self._passed(answers, now_ms))
+
+    def _answered(self, said: Answered, now_ms: int) -> Outputs:
+        """A message of its own came to its end: what was waiting for that may be said at once."""
+        if not self.powered:
+            return []
+        for duty in self.duties:
+            if duty.in_turn:
+                duty.receive(self, said, now_ms)
+        return Device.step(self, now_ms)
 
     def _hear(self, said: Input, now_ms: int) -> Outputs:
         """What the duties answer to something that reached them."""
@@ -215,8 +256,12 @@ class Device:
 
     def inject(self, fault: Fault, now_ms: int) -> Outputs:
         """Break it."""
-        self.faults.append(fault.start(self, now_ms))
         params = fault.params
+        kind = str(params["kind"])
+        self.injected = {**self.injected, kind: self.injected.get(kind, 0) + 1}
+        active = fault.start(self, now_ms)
+        active.number = self.injected[kind]
+        self.faults.append(active)
         return self._settle([Note("fault_injected", {"fault": params.get("kind", ""), "params": params})])
 
     def clear(self, kind: str | None, now_ms: int) -> Outputs:

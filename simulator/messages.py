@@ -152,11 +152,17 @@ class Told(NamedTuple):
     value: Any = None
 
 
+class Answered(NamedTuple):
+    """The far side took, or refused, a message of a kind. Only devices with a duty that takes turns hear of it."""
+
+    kind: str
+
+
 class Booted(NamedTuple):
     """Power is back: what was in memory is gone, `flash` is not."""
 
 
-Input = Booted | Connected | Disconnected | Received | Chunk | DownloadEnded | UploadEnded | Told
+Input = Booted | Connected | Disconnected | Received | Chunk | DownloadEnded | UploadEnded | Told | Answered
 
 
 class Later(NamedTuple):

@@ -113,7 +113,7 @@ def _notice(step: Step, roster: list[Entry], profiles: Mapping[str, Profile], se
     hit = next((entry.profile for entry in roster if step.may_match(entry)), None)
     if hit is None:
         return ""
-    said = [fault.expects(profiles[hit].subject) for fault in (step.fault, *step.also)]
+    said = [fault.expected(profiles[hit].subject) for fault in (step.fault, *step.also)]
     return "; ".join(f"{one.words} ({one.notice} within {one.within_s:g} s)" for one in said)
 
 

@@ -53,8 +53,8 @@ class Plant:
     """Columns of signals, one row a device."""
 
     __slots__ = (
-        "_held", "_measure", "_measured", "_measured_step", "_moves", "_next_ms", "columns",
-        "keys", "limits", "names", "signals", "speed", "start_ms", "step", "step_s",
+        "_held", "_measure", "_measured", "_measured_step", "_moves", "columns",
+        "keys", "limits", "names", "next_ms", "signals", "speed", "start_ms", "step", "step_s",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +71,7 @@ class Plant:
         self.keys = keys
         self.start_ms, self.speed, self.step_s = start_ms, speed, step_s
         self.step = 0
-        self._next_ms = self._due_ms(1)
+        self.next_ms = self._due_ms(1)  # when the next step is to be run
         self._held: dict[str, Floats] = {}
         self.columns: dict[str, Floats] = {}
         self._moves = [(name, s, Draw(keys, channel, 0)) for channel, (name, s) in enumerate(self.signals.items())]
@@ -90,7 +90,7 @@ class Plant:
 
     def advance(self, now_ms: int) -> None:
         """Run to the last step at or before `now_ms`; cheap when there is none to run."""
-        while now_ms >= self._next_ms:
+        while now_ms >= self.next_ms:
             self._advance_one()
 
     def _advance_one(self) -> None:
@@ -102,7 +102,7 @@ class Plant:
             held = all_held.get(name) if all_held else None
             columns[name] = new if held is None else np.where(np.isnan(held), new, held)
         self.step = index
-        self._next_ms = self._due_ms(index + 1)
+        self.next_ms = self._due_ms(index + 1)
 
     def hold(self, row: int, name: str, value: float | None, now_ms: int) -> None:
         """Force a signal of one row to a value from now on; None lets it go."""
@@ -118,13 +118,17 @@ class Plant:
 
     def reading(self, row: int, now_ms: int) -> list[float]:
         """What the row's sensors read now, in the order of `names`."""
+        reading: list[float] = self.readings(now_ms)[row].tolist()
+        return reading
+
+    def readings(self, now_ms: int) -> Floats:
+        """What all sensors read now, a row a device; true until the next step, and not to be changed."""
         self.advance(now_ms)
         if self._measured_step != self.step:
             np.stack([self.columns[name] for name in self.names], axis=1, out=self._measured)
             self._measure.apply(self._measured, self.step)
             self._measured_step = self.step
-        reading: list[float] = self._measured[row].tolist()
-        return reading
+        return self._measured
 
     def positions(self, names: Sequence[str]) -> list[int]:
         """Where the named signals stand in a reading."""

@@ -29,7 +29,7 @@ _KINDS = {
         messages.Publish, messages.Subscribe, messages.Download, messages.Upload, messages.PowerCycle,
         messages.PowerOn, messages.Note, messages.Dropped, messages.Sever, messages.Relink, messages.Raw,
         messages.Connected, messages.Disconnected, messages.Received, messages.Chunk, messages.DownloadEnded,
-        messages.UploadEnded, messages.Booted, messages.Missed,
+        messages.UploadEnded, messages.Booted, messages.Missed, messages.Answered,
     )
 }  # fmt: skip
 _BYTES = {("Publish", "payload"), ("Raw", "data"), ("Received", "payload"), ("Chunk", "data")}

@@ -58,6 +58,7 @@ class Seen(NamedTuple):
     noticed: bool
     detect_ms: int | None = None  # None: noticed, and nobody can tell when
     close_ms: int | None = None
+    why: str = ""  # it was missed
 
 
 class Unfounded(NamedTuple):
@@ -148,7 +149,7 @@ class Truth:
             found.faults += 1
             found.noticed += one.noticed
             if not one.noticed:
-                found.missed.append(f"{expected.thing} ({expected.fault})")
+                found.missed.append(f"{expected.thing} ({', '.join(filter(None, (expected.fault, one.why)))})")
             if one.detect_ms is not None:
                 found.detected.append((expected.thing, one.detect_ms))
             if one.close_ms is not None:
@@ -219,7 +220,7 @@ def expectations(known: Evidence) -> list[Expectation]:
                 _fault(spell.fault, key[0]),
                 known.subjects.get(profile, next(iter(known.subjects.values()))),
             )
-            told[key] = what.expects(subject) if what and not what.unfit(subject) else None
+            told[key] = what.expected(subject) if what and not what.unfit(subject) else None
         due = told[key]
         if due is None:
             continue
@@ -269,13 +270,22 @@ def _alarmed(one: Expectation, alarms: Sequence[Mapping[str, Any]], shown: Seque
         still = any(
             alarm["raised_at_ms"] < one.begin_ms < (alarm.get("closed_at_ms") or one.end_ms) for alarm in fitting
         )
-        return Seen(one, still)  # it was open already, and rightly stays so
+        return Seen(one, still, why="" if still else _why_none(one, shown))  # open already, it rightly stays so
     at_ms = int(first["raised_at_ms"])
     bad = [event.at_ms for event in shown if one.begin_ms <= event.at_ms <= at_ms
            and one.signal in ("", event.detail.get("metric"))]  # fmt: skip
     closed_at_ms = first.get("closed_at_ms")
     close_ms = None if closed_at_ms is None else int(closed_at_ms) - at_ms
-    return Seen(one, bool(raised), at_ms - (bad[0] if bad else one.begin_ms), close_ms)
+    why = "" if raised else f"{(at_ms - one.until_ms) / 1000:.0f} s overdue"
+    return Seen(one, bool(raised), at_ms - (bad[0] if bad else one.begin_ms), close_ms, why)
+
+
+def _why_none(one: Expectation, shown: Sequence[Event]) -> str:
+    """What there was to be seen of a fault without an alarm."""
+    if one.notice == "silence":
+        return "never missed"
+    seen = {str(event.detail.get("metric")) for event in shown if one.begin_ms <= event.at_ms <= one.until_ms}
+    return f"no alarm, with {', '.join(sorted(seen))} out of range" if seen else "no alarm, and nothing out of range"
 
 
 def is_silence(alarm: Mapping[str, Any]) -> bool | None:

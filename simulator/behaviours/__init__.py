@@ -33,7 +33,9 @@ class Body(Protocol):
     online: bool
     powered: bool
     said_ms: int  # when it last said something
+    in_turn: bool  # a duty of its own hears `Answered`
     flash: dict[str, Any]
+    injected: Mapping[str, int]  # how many faults of each kind it had so far
 
     @property
     def limits(self) -> Mapping[str, Range]:
@@ -64,6 +66,10 @@ class Body(Protocol):
 
     def reading(self, now_ms: int) -> dict[str, float]:
         """What all sensors read now; not a number where one says nothing (wire.payloads)."""
+        ...
+
+    def sensed(self, now_ms: int) -> int:
+        """A number that stays the same as long as `reading` and `clock_ms` are as healthy as they were; -1: unknown."""
         ...
 
     def truth(self, signal: str, now_ms: int) -> float:
@@ -122,6 +128,7 @@ class Duty:
     __slots__ = ("wake_at_ms",)
 
     wake_at_ms: int
+    in_turn = False  # True: hears `Answered`, and may say something at once
 
     def __init__(self) -> None:
         self.wake_at_ms = NEVER_MS

@@ -6,21 +6,27 @@ that are over before the device is woken are told as `Missed`, unless its power 
 its messages go to the link's bounded queue with their own timestamps. With `on_change` it looks in between, and a
 metric that moved by its threshold since the last message is told at once, with all others; two messages never have
 the same timestamp. A setting may change `telemetry.every_s` while the device lives: the grid then begins anew.
+
+With `in_turn` there is no grid: a message is due when the last one was answered, and not sooner after it than the
+period. So a backend is asked for as much as it takes, one message of each device at a time, and no latency hides.
 """
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import orjson
 from pydantic import Field, model_validator
 
 from simulator.behaviours import NEVER_MS, Behaviour, Body, Channel, Duty, Outputs
 from simulator.behaviours._platform import document
-from simulator.messages import Booted, Connected, Input, Missed, Publish, Told
+from simulator.messages import Answered, Booted, Connected, Input, Missed, Publish, Told
 from simulator.schema import Misplaced
 from simulator.signals import Range
 from simulator.wire.payloads import Codec, Encoder, encoder, platform_json, told
 
 PERIOD_S = Range(0.001, 86_400)
+_new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
+UNANSWERED_MS = 10_000  # in turn: after so long the next one is due, answer or not
 
 
 class Telemetry(Behaviour):
@@ -46,6 +52,7 @@ class Telemetry(Behaviour):
     event_topic: str | None = Field(
         None, min_length=1, description="Topic of what is told at once; absent: `topic`, with event for periodic."
     )
+    in_turn: bool = Field(False, description="Closed loop: the next one is due when the last one was answered.")
 
     @model_validator(mode="after")
     def _thresholds(self) -> "Telemetry":
@@ -97,11 +104,15 @@ class Telemetry(Behaviour):
 
 
 class TelemetryDuty(Duty):
-    __slots__ = ("count", "due_ms", "encode", "index", "last", "look_ms", "period_ms", "start_ms", "topic", "what")
+    __slots__ = (
+        "count", "due_ms", "encode", "in_turn", "index", "last", "look_ms", "period_ms", "sensed",
+        "start_ms", "tail", "topic", "what",
+    )  # fmt: skip
 
     def __init__(self, what: Telemetry) -> None:
         super().__init__()
         self.what = what
+        self.in_turn = what.in_turn
         self.index = 0  # of the next intended time
         self.count = 0  # of messages so far
         self.start_ms = self.due_ms = self.look_ms = NEVER_MS
@@ -109,9 +120,16 @@ class TelemetryDuty(Duty):
         self.topic = ""
         self.encode: Encoder = platform_json
         self.last: dict[str, float] | None = None  # what was told last of the metrics in `on_change`
+        self.sensed = -1  # of what `tail` is
+        self.tail = b""  # a platform's JSON behind its time: as long as the sensors read the same it is the same
 
     def receive(self, body: Body, said: Input, now_ms: int) -> Outputs:
-        if isinstance(said, Connected) and self.start_ms == NEVER_MS:
+        if type(said) is Answered:
+            if said[0] == "telemetry":
+                due_ms = self.start_ms + int(self.period_ms)
+                self.due_ms = due_ms = due_ms if due_ms > now_ms else now_ms
+                self.wake_at_ms = due_ms if due_ms < self.look_ms else self.look_ms
+        elif isinstance(said, Connected) and self.start_ms == NEVER_MS:
             low, high = self.what.period_s
             self.period_ms = self.period_ms or 1000 * (low + (high - low) * body.draw("telemetry period"))
             self.topic = body.topic(self.what.where)
@@ -142,16 +160,25 @@ class TelemetryDuty(Duty):
         return index
 
     def step(self, body: Body, now_ms: int) -> Outputs:
-        due_ms, missed = self.due_ms, 0
-        if due := due_ms <= now_ms:
+        due_ms, missed, what = self.due_ms, 0, self.what
+        if (due := due_ms <= now_ms) and body.in_turn:
+            self.start_ms, self.due_ms, due_ms = now_ms, now_ms + UNANSWERED_MS, 0
+        elif due:
             index = self._next(now_ms)
             missed = index - self.index - 1
             self.index, self.due_ms = index, self.start_ms + int(index * self.period_ms)
-        if self.what.on_change:
-            self.look_ms = now_ms + int(1000 * self.what.look_every_s)
-        self.wake_at_ms = min(self.due_ms, self.look_ms)
+        if what.on_change:
+            self.look_ms = now_ms + int(1000 * what.look_every_s)
+        self.wake_at_ms = self.due_ms if self.due_ms < self.look_ms else self.look_ms
+        sensed = body.sensed(now_ms)
+        if due and not missed and sensed == self.sensed and sensed >= 0:
+            self.count += 1
+            payload = b'{"device_timestamp":%d%b' % (now_ms, self.tail)
+            fields = ("telemetry", self.topic, payload, what.qos, what.retain, what.expiry_s, now_ms, due_ms)
+            return [_new(Publish, fields)]
         reading = body.reading(now_ms)
         notes = body.out_of_range(reading, now_ms)
+        self.sensed = sensed if what.codec == "platform_json" and not what.on_change else -1
         if due:
             if missed:
                 notes.append(Missed("telemetry", missed))
@@ -175,7 +202,10 @@ class TelemetryDuty(Duty):
             self.last = {name: reading[name] for name in self.what.on_change}
         metrics = {name: reading[name] for name in self.what.metrics}
         at_ms, what = body.clock_ms(now_ms), self.what
-        if what.codec == "platform_json":
+        if self.sensed >= 0:
+            self.tail = b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
+            payload = b'{"device_timestamp":%d%b' % (now_ms, self.tail)
+        elif what.codec == "platform_json":
             payload = document(body, now_ms, {"metrics": told(metrics)})
         else:
             payload = self.encode(body.thing, self.count, at_ms, metrics)

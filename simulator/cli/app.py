@@ -188,6 +188,85 @@ def sandbox(
 
 
 @app.command()
+def dataset(
+    out: Annotated[Path, typer.Option(help="Folder for the files and their card.")],
+    devices: Annotated[int, typer.Option(help="Sensors.")] = 100,
+    days: Annotated[float, typer.Option(help="How long.")] = 1.0,
+    every: Annotated[float, typer.Option(help="Seconds from one record of a sensor to the next.")] = 60.0,
+    step: Annotated[float, typer.Option(help="Seconds in a step of the physics.")] = 10.0,
+    profile: Annotated[
+        list[str] | None, typer.Option(help="A profile of a fire sensor; again for others, by turns.")
+    ] = None,
+    mix: Annotated[
+        Path | None, typer.Option(help="What befalls them, a YAML file; absent: fires and disturbances as usual.")
+    ] = None,
+    fires: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Fires in a day of one sensor; absent: as the mix has it.")
+    ] = None,
+    harmless: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Other happenings in a day of one sensor; absent: the mix's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Everything random comes from it.")] = 1,
+    formats: Annotated[
+        str, typer.Option("--format", help="csv, jsonl, parquet and npz (windows of 30), separated by commas.")
+    ] = "csv",
+    zipped: Annotated[bool, typer.Option("--gzip", help="CSV and JSON lines compressed.")] = False,
+    split: Annotated[
+        str, typer.Option(help="Shares of the sensors for train, validation and test, as 0.7,0.15,0.15.")
+    ] = "",
+    stride: Annotated[int, typer.Option(help="Records from one window to the next.")] = 30,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be written; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the data card on stdout instead of lines.")] = False,
+) -> None:
+    """Make labelled records of fire sensors: CSV, JSON lines, Parquet, windows; the same command, the same bytes."""
+    from simulator.cli import dataset as command
+    from simulator.dataset.making import Options
+
+    options = Options(
+        devices, days, every, step, tuple(profile or ["fire-sensor"]), seed=seed,
+        forms=tuple(dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())), gzip=zipped,
+        split=command.shares(split), stride=stride,
+    )  # fmt: skip
+    command.dataset(out, options, mix, fires, harmless, force, dry_run, as_json)
+
+
+@app.command()
+def score(
+    data: Annotated[Path | None, typer.Option(help="A data set: its folder, or one of its files.")] = None,
+    part: Annotated[str | None, typer.Option(help="Of a data set in parts: train, validation or test.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="A file of predictions: CSV or .jsonl with device, at_ms, score.")
+    ] = None,
+    http: Annotated[str | None, typer.Option(metavar="URL", help="A model behind an address.")] = None,
+    sagemaker: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A SageMaker endpoint, asked through boto3.")
+    ] = None,
+    baseline: Annotated[bool, typer.Option("--baseline", help="The platform's own rule-based risk.")] = False,
+    of_run: Annotated[Path | None, typer.Option("--run", help="The alarms of a run: its folder, no --data.")] = None,
+    threshold: Annotated[float, typer.Option(help="From this score on a record is called positive.")] = 0.6,
+    judge: Annotated[
+        str, typer.Option(help="By what the minimum is judged: alerts (fires noticed) or records (the label).")
+    ] = "alerts",
+    batch: Annotated[int, typer.Option(help="Records, or windows, in one request, at most.")] = 1000,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for an answer.")] = 10.0,
+    form: Annotated[str, typer.Option("--as", help="What SageMaker is sent: csv or json.")] = "csv",
+    region: Annotated[str | None, typer.Option(help="Of SageMaker; absent: as boto3 finds it.")] = None,
+    aws_profile: Annotated[str | None, typer.Option(help="Credentials for it; absent: as boto3 finds them.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="Of something that speaks as SageMaker does.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="The endpoint may be on another machine.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for score.html and score.json.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print score.json on stdout instead of lines.")] = False,
+) -> None:
+    """Score predictions of fire: 0 the contracts' minimum is met, 1 it is not, 2 wrong usage, 3 nobody answers."""
+    from simulator.cli import score as command
+
+    whose = command.Whose(predictions, http, sagemaker, baseline, of_run)
+    asking = command.Asking(batch, timeout, form, region, aws_profile, endpoint_url, yes)
+    raise typer.Exit(command.score(data, part, whose, asking, threshold, judge, out, as_json))
+
+
+@app.command()
 def explain(scenario: ScenarioArg, seed: SeedOpt = None, given: SetOpt = None, as_json: JsonOpt = False) -> None:
     """Draw a scenario's timeline before anything runs: who, what, when, and what should be noticed."""
     from simulator.cli import explain as command

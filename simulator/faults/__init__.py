@@ -14,6 +14,7 @@ Common to all: `for_s` (how long it lasts), `ramp_s` (how long it takes to its f
 asked in the order in which they were injected.
 
 Every fault declares what a good backend should notice, and by when (`expects`): the ground truth a run is scored by.
+One that is called `harmless`, such as the smoke of a kitchen, is to be left alone, whatever it shows (`expected`).
 
 To add one, copy `bias.py`, name the file as the kind and the class as the file.
 """
@@ -69,7 +70,7 @@ class Disguise(NamedTuple):
 class Active:
     """One fault on one device."""
 
-    __slots__ = ("drawn", "drawn_elsewhere", "kind", "over", "since_ms", "until_ms", "wake_at_ms", "what")
+    __slots__ = ("drawn", "drawn_elsewhere", "kind", "number", "over", "since_ms", "until_ms", "wake_at_ms", "what")
 
     network: ClassVar[bool] = False  # True: it overrides `carry` or `reach`
 
@@ -77,6 +78,7 @@ class Active:
         self.what = what
         self.kind = str(what.model_dump()["kind"])
         self.over = False
+        self.number = 0  # which of its kind on its device, from 1; known once it has started
         self.since_ms = now_ms
         self.until_ms = NEVER_MS if what.for_s is None else now_ms + int(what.for_s * 1000)
         self.wake_at_ms = NEVER_MS
@@ -92,7 +94,11 @@ class Active:
     def draw(self, body: Body, *names: str | int) -> float:
         """A number in [0, 1), another one with every call."""
         self.drawn += 1
-        return body.draw("fault", self.kind, self.since_ms, *names, self.drawn)
+        return self.lot(body, *names, self.drawn)
+
+    def lot(self, body: Body, *names: str | int) -> float:
+        """A number in [0, 1) of this fault and of these names: the same whenever, live or in virtual time, it began."""
+        return body.draw("fault", self.kind, self.number or body.injected.get(self.kind, 0), *names)
 
     def chance(self, body: Body) -> bool:
         """Is this one hit?"""
@@ -170,11 +176,12 @@ class Fault(Strict):
     for_s: float | None = Field(None, gt=0, le=31_536_000, description="How long it lasts; absent: until cleared.")
     ramp_s: float = Field(0.0, ge=0, le=31_536_000, description="How long it takes to its full strength.")
     probability: float = Field(1.0, gt=0, le=1, description="Of each reading, message or connection that it may hit.")
+    harmless: bool = Field(False, description="Nothing comes of it: a good backend copes, and an alarm would be false.")
 
     @property
     def params(self) -> dict[str, Any]:
         """What it is and how, as reports show it: without what is common to all and as usual."""
-        usual = {"for_s": None, "ramp_s": 0.0, "probability": 1.0}
+        usual = {"for_s": None, "ramp_s": 0.0, "probability": 1.0, "harmless": False}
         return {k: v for k, v in self.model_dump(exclude_none=True).items() if k not in usual or v != usual[k]}
 
     def unfit(self, subject: Subject) -> str | None:
@@ -184,6 +191,11 @@ class Fault(Strict):
     def expects(self, subject: Subject) -> Expected:
         """What should be noticed."""
         raise NotImplementedError
+
+    def expected(self, subject: Subject) -> Expected:
+        """The same, as whoever injected it means it."""
+        due = self.expects(subject)
+        return Expected(due.signal, f"{due.words}; and no harm in it", "nothing") if self.harmless else due
 
     def start(self, body: Body, now_ms: int) -> Active:
         """Break the device."""

@@ -19,7 +19,7 @@ class Sensing(Active):
 
     def luck(self, body: Body, now_ms: int, *names: str | int) -> float:
         """A number in [0, 1) of this moment."""
-        return body.draw("fault", self.kind, self.since_ms, self.signal, *names, now_ms)
+        return self.lot(body, self.signal, *names, now_ms)
 
     def hits(self, body: Body, now_ms: int, share: float = 1.0) -> bool:
         """Is the reading of this moment hit? By `share` of the fault's probability."""

@@ -34,7 +34,7 @@ class Resigned(Active):
             message = orjson.loads(said.payload)
             execution = message["execution"]
             document = execution["jobDocument"]
-            if body.draw("fault", self.kind, self.since_ms, str(execution["jobId"])) >= self.what.probability:
+            if self.lot(body, str(execution["jobId"])) >= self.what.probability:
                 return [said]
             document["signature"] = wrong(document["signature"])
         except (orjson.JSONDecodeError, KeyError, TypeError, binascii.Error, ValueError):

@@ -120,7 +120,7 @@ def _faults(fleet: Fleet, record: Record) -> list[told.Fault]:
             found.append(told.Fault(kind, [f"the {part}"], at_ms, params, fault.words))
             continue
         subject = fleet.profiles[fleet.devices[fleet.by_thing[things[0]]].profile].subject
-        found.append(told.Fault(params.pop("kind"), list(things), at_ms, params, fault.expects(subject).words))
+        found.append(told.Fault(params.pop("kind"), list(things), at_ms, params, fault.expected(subject).words))
     return found
 
 

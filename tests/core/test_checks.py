@@ -129,7 +129,7 @@ MEASURED: list[tuple[Check, Facts, float | None, str]] = [
     (TimeToClose(faults=["hang"]), scored(BOTH[1:]), None, "no alarm with a fault behind it was closed"),
     (TimeToClose(), scored(None), None, "no read API"),
     (Recall(), scored(BOTH), 1, "2 of 2"),
-    (Recall(), scored(BOTH[:1]), 0.5, "1 of 2; missed: b (hang)"),
+    (Recall(), scored(BOTH[:1]), 0.5, "1 of 2; missed: b (hang, no alarm"),
     (Recall(faults=["bias"]), scored(BOTH), None, "no fault was to be noticed"),
     (Recall(), scored(None), None, "no read API"),
     (Precision(), scored(BOTH), 1, "2 of 2"),

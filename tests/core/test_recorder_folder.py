@@ -139,7 +139,8 @@ def test_what_is_in_it_can_be_read_by_anybody(night: Night, tmp_path: Path) -> N
     assert [Event(**event) for event in events] == [e._replace(detail=dict(e.detail)) for e in night.ledger.events]
     faults = [json.loads(line) for line in (run.path / "faults.jsonl").read_text().splitlines()]
     assert faults[0] == {"event": "injected", "at_ms": VIRTUAL_START_MS + 5000, "step": "x", "things": [THINGS[1]],
-                         "fault": {**Hang(part="fan_level").params, "ramp_s": 0.0, "probability": 1.0}}  # fmt: skip
+                         "fault": {**Hang(part="fan_level").params, "ramp_s": 0.0, "probability": 1.0,
+                                   "harmless": False}}  # fmt: skip
     assert run.about.counts["attempted"] == dict(night.ledger.attempted)
     with gzip.open(run.path / run.about.wire[THINGS[1]]) as file:
         first = json.loads(file.readline())

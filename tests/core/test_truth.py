@@ -114,7 +114,7 @@ def test_scores_by_fault_and_by_profile() -> None:
     found = known(events, [alarm(150, "a"), alarm(150, "b"), alarm(160, "y")], devices)
     total, by_fault, by_profile = found.table()
     assert (total.recall, total.precision, total.left_alone) == (0.5, 1 / 3, 1)
-    assert total.missed == ["x (hang)"]
+    assert total.missed == ["x (hang, no alarm, and nothing out of range)"]
     assert total.false_per_day == pytest.approx(2 / (4 * END_S / 86_400))
     assert [(s.of, s.faults, s.noticed, s.alarms, s.false_alarms) for s in by_fault] == [
         ("bias", 0, 0, 0, 1), ("hang", 2, 1, 1, 0), (NO_FAULT, 0, 0, 0, 1),

@@ -18,6 +18,7 @@ names of metrics, as literals; and it sees no builtins. So there is nothing to e
 import ast
 import math
 import operator
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,6 +30,8 @@ DEPTH_MAX = 20
 LIMIT = 1e15  # of a metric, as the data contract has it
 DIGITS_MAX = 9  # that `round` keeps
 _SAFE = 1e300  # what is surely below this needs no look whether it is finite
+_MOST = sys.float_info.max  # what is finite is no more
+_LOG_MOST = 745.0  # of the smallest number
 
 Metrics = Mapping[str, Any]
 Number = Callable[[Metrics], float | None]
@@ -166,7 +169,11 @@ def refused(node: ast.AST, why: str) -> ExpressionError:
 
 
 def _what(node: ast.AST) -> str:
-    return f"'{ast.unparse(node)[:40]}' ({type(node).__name__})"
+    try:
+        text = ast.unparse(node)[:40]
+    except RecursionError:  # nothing bounds the depth of what is not of the language
+        text = "…"
+    return f"'{text}' ({type(node).__name__})"
 
 
 class _Builder:
@@ -235,11 +242,13 @@ class _Builder:
         return isinstance(node, kinds) or self._name_of(node) is not None
 
     def number(self, node: ast.expr, depth: int) -> _Num:
-        """A node that must be a number."""
+        """A node that must be a number. One without a metric is computed here: else the source could grow by it."""
         part = self._number(node, depth)
-        if part.constant and not isinstance(node, ast.Constant) and part.ask({}) is None:
+        if not part.constant:
+            return part
+        if (value := part.ask({})) is None:
             raise refused(node, f"{_what(node)} has no value")
-        return part
+        return _known(value)
 
     def _number(self, node: ast.expr, depth: int) -> _Num:
         depth = _deeper(node, depth)
@@ -288,8 +297,9 @@ class _Builder:
         if name == "clamp" and parts[1].constant and parts[2].constant:
             value, low, high = (part.source for part in parts)
             source = f"({low} if (t{depth} := {value}) < {low} else {high} if t{depth} > {high} else t{depth})"
-        bound = math.inf if name == "exp" else max(part.most for part in parts) + 1
-        return _Num(ask, source, min(bound, 1.8e308), all(part.constant for part in parts))
+        bound = max(part.most for part in parts) + 1
+        most = _MOST if name == "exp" else _LOG_MOST if name == "log" else min(bound, _MOST)
+        return _Num(ask, source, most, all(part.constant for part in parts))
 
 
 def _deeper(node: ast.AST, depth: int) -> int:
@@ -305,14 +315,18 @@ def _constant(node: ast.AST, value: float) -> _Num:
         number = math.inf
     if not isfinite(number):
         raise refused(node, "the number is too large")
-    return _Num(lambda _metrics: number, repr(number), number, True)
+    return _known(number)
+
+
+def _known(number: float) -> _Num:
+    return _Num(lambda _metrics: number, repr(number), abs(number), True)
 
 
 def _arithmetic(op: type[ast.operator], left: _Num, right: _Num) -> _Num:
     sign, apply = _ARITHMETIC[op]
     ask, constant = _applied(apply, [left.ask, right.ask]), left.constant and right.constant
     if op is ast.Pow:  # math.pow raises where there is no finite value
-        return _Num(ask, f"power({left.source}, {right.source})", 1.8e308, constant)
+        return _Num(ask, f"power({left.source}, {right.source})", _MOST, constant)
     source = f"({left.source} {sign} {right.source})"
     if op is ast.Mult:
         most = left.most * right.most
@@ -322,7 +336,7 @@ def _arithmetic(op: type[ast.operator], left: _Num, right: _Num) -> _Num:
     else:
         most = left.most + right.most
     if most > _SAFE:
-        return _Num(ask, f"finite{source}", 1.8e308, constant)
+        return _Num(ask, f"finite{source}", _MOST, constant)
     return _Num(ask, source, most, constant)
 
 
