@@ -10,7 +10,7 @@ the store does. Master data of the file is taken at every start.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeVar
 
 import orjson
@@ -22,7 +22,7 @@ from simulator.backend.pipeline import Pipeline
 from simulator.backend.platform.formulas import Formula, Formulas, read_formula, read_formulas
 from simulator.backend.platform.settings import Master
 from simulator.backend.queries import Queries
-from simulator.backend.rules import RULES_MAX, Rule, Rules, read_rule
+from simulator.backend.rules import RULES_MAX, Rule, Rules, read_rule, shown
 from simulator.backend.store import Store
 from simulator.errors import UsageError
 from simulator.schema import parse
@@ -31,10 +31,12 @@ from simulator.wire.spec import ProductSpec
 SPECS_MAX = 1000
 REPLAY_CHUNK = 200  # then the others have their turn
 REPLAY_IDS_MAX = 1000
+ID_END = 1 << 63  # the store knows no number from here on
 
 Kind = Literal["rule", "spec", "formula"]
 Key = tuple[Kind, str]
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S")
 
 log = logging.getLogger("backend")
 
@@ -47,8 +49,12 @@ class Kept:
         self.current: dict[Key, SaveVersion] = {}
         self.old_rules: dict[tuple[str, int], Rule] = {}
         self._now_ms = now_ms
+        self._ready: dict[Key, Any] = {}  # what is in force as it was read: to read all of it anew takes seconds
         for saved in store.versions():
             self._note(saved)
+            if saved.kind == "rule" and saved.document:
+                rule = _rule(saved)
+                self.old_rules[rule.ruleId, rule.version] = rule
         said: dict[Key, str] = {("rule", name): document_of(rule) for name, rule in rules.by_id.items()}
         said |= {("spec", name): document_of(spec) for name, spec in config.specs.items()}
         formulas = read_formulas(config.formulas).by_id
@@ -65,8 +71,7 @@ class Kept:
     @property
     def rules(self) -> Rules:
         """The rules that are in force."""
-        found = (one for (kind, _), one in sorted(self.current.items()) if kind == "rule" and one.document)
-        return Rules([_rule(one) for one in found])
+        return Rules([*self._in_force("rule", _rule)])
 
     @property
     def specs(self) -> dict[str, ProductSpec]:
@@ -77,8 +82,14 @@ class Kept:
     @property
     def formulas(self) -> Formulas:
         """The formulas that are in force."""
-        found = (one for (kind, _), one in sorted(self.current.items()) if kind == "formula" and one.document)
-        return Formulas([_formula(one) for one in found])
+        return Formulas([*self._in_force("formula", _formula)])
+
+    def _in_force(self, kind: Kind, read: Callable[[SaveVersion], S]) -> Iterator[S]:
+        for key, saved in sorted(self.current.items()):
+            if key[0] == kind and saved.document:
+                if key not in self._ready:
+                    self._ready[key] = read(saved)
+                yield self._ready[key]
 
     def next(self, kind: Kind, name: str, at_ms: int, source: Literal["config", "api"], document: str | None) -> Any:
         """The next version of a rule or a spec, or None when nothing changes."""
@@ -96,9 +107,7 @@ class Kept:
 
     def _note(self, saved: SaveVersion) -> None:
         self.current[saved.kind, saved.name] = saved
-        if saved.kind == "rule" and saved.document:
-            rule = _rule(saved)
-            self.old_rules[rule.ruleId, rule.version] = rule
+        self._ready.pop((saved.kind, saved.name), None)
 
 
 def document_of(what: Rule | ProductSpec | Formula) -> str:
@@ -142,8 +151,7 @@ class Changes:
     def put_rule(self, name: str, body: bytes) -> int:
         """Make or change a rule; its version."""
         entry = _object(body)
-        if entry.setdefault("ruleId", name) != name:
-            raise UsageError(f"rule.ruleId: is '{str(entry['ruleId'])[:64]}', but the address says '{name}'")
+        _is_named(entry, "rule", name)
         known = [*self._products, *self._kept.specs] if self._products else []
         rule = read_rule("rule", entry, known)
         rules = self._kept.rules.by_id
@@ -190,8 +198,7 @@ class Changes:
     def put_formula(self, name: str, body: bytes) -> int:
         """Make or change a formula; its version."""
         entry = _object(body)
-        if entry.setdefault("formulaId", name) != name:
-            raise UsageError(f"formula.formulaId: is '{str(entry['formulaId'])[:64]}', but the address says '{name}'")
+        _is_named(entry, "formula", name)
         formula = read_formula("formula", entry)
         Formulas([*(self._kept.formulas.by_id | {name: formula}).values()]).check()
         self._formulas_are(name, document_of(formula))
@@ -254,7 +261,7 @@ class Changes:
         if wanted.keys() == {"reason"} and type(wanted["reason"]) is str:
             return await self._replay(self._of_reason(wanted["reason"]))
         ids = wanted.get("ids")
-        if wanted.keys() != {"ids"} or type(ids) is not list or not all(type(i) is int and i > 0 for i in ids):
+        if wanted.keys() != {"ids"} or type(ids) is not list or not all(type(i) is int and 0 < i < ID_END for i in ids):
             raise UsageError('the body must be {"ids": [1, 2]} or {"reason": "bin.no_product_spec"}')
         if len(ids) > REPLAY_IDS_MAX:
             raise UsageError(f"ids: more than {REPLAY_IDS_MAX}")
@@ -291,6 +298,15 @@ class Changes:
         failed = +failed
         log.info("dead_letters_replayed %d, refused again %d", replayed, failed.total())
         return {"replayed": replayed, "failed": dict(failed), "unknown": unknown}
+
+
+def _is_named(entry: dict[str, Any], kind: Kind, name: str) -> None:
+    """A rule or a formula bears the name of its address, to the letter."""
+    key = f"{kind}Id"
+    if entry.setdefault(key, name) != name:
+        raise UsageError(f"{kind}.{key}: is '{shown(entry[key])}', but the address says '{name}'")
+    if name != name.strip():  # the models strip, and then it would be another's
+        raise UsageError(f"{kind}.{key}: '{name}' has spaces around it")
 
 
 def _object(body: bytes) -> dict[str, Any]:

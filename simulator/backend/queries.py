@@ -125,8 +125,12 @@ class Queries:
         sql = f"SELECT rowid, {columns} FROM {table} WHERE rowid > ?{where}{mine} ORDER BY rowid LIMIT ?"  # noqa: S608
         return self._db.execute(sql, (after, *values, *whose, min(limit, PAGE))).fetchall()
 
-    def last_event(self) -> int:
-        """The number of the newest event."""
+    def last_event(self, owner: str | None = None) -> int:
+        """The number of the newest event; of an owner's devices, so that it does not tell how much others do."""
+        if owner is not None:
+            last = "SELECT (SELECT max(seq) FROM events WHERE thing = m.thing) AS seq FROM master m"
+            sql = f"SELECT coalesce(max(seq), 0) FROM ({last} WHERE m.customer_id = ?)"  # noqa: S608
+            return int(self._db.execute(sql, (owner,)).fetchone()[0])
         return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
     def telemetry(self, thing: str, limit: int = PAGE, after: str = "") -> dict[str, Any]:
@@ -169,6 +173,11 @@ class Queries:
             return True
         sql = "SELECT 1 FROM master WHERE thing = ? AND customer_id = ?"
         return self._db.execute(sql, (thing, owner)).fetchone() is not None
+
+    def customer_of(self, thing: str) -> str | None:
+        """Whose a device is, if that is known."""
+        row = self._db.execute("SELECT customer_id FROM master WHERE thing = ?", (thing,)).fetchone()
+        return row[0] or None if row else None
 
     # -- what belongs to all
 

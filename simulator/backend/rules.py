@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from simulator.backend.by_product import ANY_PRODUCT, by_product, of_product
 from simulator.backend.conditions import Condition, compile_condition
 from simulator.errors import UsageError, did_you_mean
 
 RULES_MAX = 1000
-ANY_PRODUCT = "*"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -119,13 +119,13 @@ class Rules:
 
     def __init__(self, rules: Sequence[Rule] = ()) -> None:
         self.by_id = {rule.ruleId: rule for rule in rules}
-        self._threshold = _by_product([rule for rule in rules if rule.type == "threshold"])
-        self._silence = _by_product([rule for rule in rules if rule.type == "silence"])
-        self._fire = _by_product([rule for rule in rules if rule.type == "fire"])
+        self._threshold = by_product([rule for rule in rules if rule.type == "threshold"])
+        self._silence = by_product([rule for rule in rules if rule.type == "silence"])
+        self._fire = by_product([rule for rule in rules if rule.type == "fire"])
 
     def for_product(self, product: str | None) -> tuple[Rule, ...]:
         """The rules that readings of a product are held against; of an unknown one, the rules of every device."""
-        return _of(self._threshold, product)
+        return of_product(self._threshold, product)
 
     @property
     def any_silence(self) -> bool:
@@ -134,28 +134,16 @@ class Rules:
 
     def silence_of(self, product: str | None) -> tuple[Rule, ...]:
         """The rules that miss devices of a product."""
-        return _of(self._silence, product)
+        return of_product(self._silence, product)
 
     def fire_of(self, product: str | None) -> Rule:
         """The rule that alerts of fire risk are raised by; one that names the product comes first."""
-        found = _of(self._fire, product)
+        found = of_product(self._fire, product)
         return next((rule for rule in found if product in rule.products), found[0] if found else FIRE_RULE)
 
     def find(self, rule_id: str) -> Rule | None:
         """The rule with this id, also the one that nobody wrote."""
         return self.by_id.get(rule_id) or (FIRE_RULE if rule_id == FIRE_RULE.ruleId else None)
-
-
-def _by_product(rules: Sequence[Rule]) -> dict[str, tuple[Rule, ...]]:
-    return {
-        product: tuple(rule for rule in rules if product in rule.products or ANY_PRODUCT in rule.products)
-        for product in {name for rule in rules for name in rule.products}
-    }
-
-
-def _of(rules: Mapping[str, tuple[Rule, ...]], product: str | None) -> tuple[Rule, ...]:
-    found = rules.get(product or ANY_PRODUCT)
-    return rules.get(ANY_PRODUCT, ()) if found is None else found
 
 
 def load_rules(raw: Sequence[Mapping[str, Any]], products: Sequence[str] = ()) -> Rules:
@@ -189,6 +177,11 @@ def read_rule(where: str, entry: Any, products: Sequence[str] = ()) -> Rule:
     return rule
 
 
+def shown(key: object) -> str:
+    """A key that somebody made up, as it may stand in a line."""
+    return "".join(c if c.isprintable() else "?" for c in str(key)[:64])
+
+
 def _first_mistake(where: str, error: ValidationError) -> str:
     """One line for the first mistake pydantic found."""
     first = error.errors(include_url=False)[0]
@@ -196,6 +189,6 @@ def _first_mistake(where: str, error: ValidationError) -> str:
     if not first["loc"]:
         return f"{path}.{first['msg'].removeprefix('Value error, ')}"  # it begins with the key
     if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        return f"{path}: unknown key '{key}'{did_you_mean(key, list(Rule.model_fields))}"
+        key = shown(first["loc"][-1])
+        return f"{where}.{key}: unknown key '{key}'{did_you_mean(key, list(Rule.model_fields))}"
     return f"{path}: {first['msg'].removeprefix('Value error, ')}"

@@ -8,15 +8,16 @@ from typing import Any
 import orjson
 import pytest
 
+from simulator.backend import changes as changes_module
 from simulator.backend import store as store_module
-from simulator.backend.changes import Changes, Kept
+from simulator.backend.changes import Changes, Kept, _rule
 from simulator.backend.config import BackendConfig
 from simulator.backend.core import Backend
 from simulator.backend.decode import frame_topic
-from simulator.backend.effects import Call, LookUp
+from simulator.backend.effects import Call, LookUp, SaveVersion
 from simulator.backend.pipeline import Answer, Pipeline
 from simulator.backend.queries import Queries
-from simulator.backend.rules import load_rules
+from simulator.backend.rules import Rule, load_rules
 from simulator.backend.store import Store
 from simulator.errors import UsageError
 from simulator.wire.spec import ProductSpec
@@ -195,6 +196,48 @@ def test_a_wrong_spec_is_told_as_in_a_profile(start: Start) -> None:
 def test_a_wrong_replay_is_refused(start: Start, wanted: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="the body must be"):
         start().replay(**wanted)
+
+
+def test_an_id_that_the_store_cannot_know_is_refused(start: Start) -> None:
+    assert start().replay(ids=[2**63 - 1])["unknown"] == [2**63 - 1]
+    with pytest.raises(UsageError, match="the body must be"):
+        start().replay(ids=[2**64 - 1])
+
+
+@pytest.mark.parametrize("name", [" hot", "hot ", " hot ", "\u2003hot"])
+def test_a_name_is_taken_to_the_letter(start: Start, name: str) -> None:
+    """One with a space would be kept beside 'hot', count as 'hot', and nobody could delete it."""
+    platform = start()
+    with pytest.raises(UsageError, match="has spaces around it"):
+        platform.changes.put_rule(name, orjson.dumps({"productId": "*", "condition": "metrics.t > 1"}))
+    with pytest.raises(UsageError, match="has spaces around it"):
+        platform.changes.put_formula(name, orjson.dumps({"productId": "p", "expression": "t"}))
+    assert platform.queries.current("rule") == platform.queries.current("formula") == []
+
+
+def test_an_unknown_key_is_told_in_one_short_line(start: Start) -> None:
+    for key in ("a\nb", "q" * 100_000):
+        with pytest.raises(UsageError) as caught:
+            start().changes.put_rule("hot", orjson.dumps({key: 1, "productId": "*", "condition": "metrics.t > 1"}))
+        assert "unknown key" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 500
+
+
+def test_what_does_not_change_is_not_read_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    platform, read = start(), list[str]()
+
+    def reading(saved: SaveVersion) -> Rule:
+        read.append(saved.name)
+        return _rule(saved)
+
+    monkeypatch.setattr(changes_module, "_rule", reading)
+    for i in range(10):
+        platform.changes.put_rule(f"r{i}", orjson.dumps({"productId": "*", "condition": f"metrics.t > {i}"}))
+    assert read == [f"r{i}" for i in range(10)]
+    platform.changes.put_rule("r3", orjson.dumps({"productId": "*", "condition": "metrics.t > 99"}))
+    assert read[10:] == ["r3"]
+    assert platform.kept.old_rules == {}, "they are for a start"
 
 
 def test_dead_letters_have_a_bound_in_bytes_too(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

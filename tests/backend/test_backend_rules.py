@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from simulator.backend.by_product import by_product, of_product
 from simulator.backend.rules import load_rules
 from simulator.errors import UsageError
 
@@ -50,6 +51,27 @@ def test_a_missing_key_is_named() -> None:
 def test_two_rules_do_not_share_an_id() -> None:
     with pytest.raises(UsageError, match=r"rules\[1\]\.ruleId: 'engine-overheat' is also the id of rules\[0\]"):
         load_rules([RULE, RULE])
+
+
+def test_to_look_up_many_products_costs_as_much_as_they_are() -> None:
+    asked = 0
+
+    class Said:
+        def __init__(self, *products: str) -> None:
+            self._products = products
+
+        @property
+        def products(self) -> tuple[str, ...]:
+            nonlocal asked
+            asked += 1
+            return self._products
+
+    said = [Said(*(f"p{i}-{j}" for j in range(100))) for i in range(100)] + [Said("*"), Said("p1-1", "p1-1", "*")]
+    found = by_product(said)
+    assert asked <= 3 * len(said)
+    assert of_product(found, "p1-1") == (said[1], said[100], said[101])
+    assert of_product(found, "else") == of_product(found, None) == (said[100], said[101])
+    assert of_product(by_product(said[:1]), None) == ()
 
 
 def test_rules_are_found_by_product() -> None:

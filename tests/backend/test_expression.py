@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.backend.conditions import compile_condition
+from simulator.backend.platform import expression
 from simulator.backend.platform.expression import DEPTH_MAX, LENGTH_MAX, LIMIT, ExpressionError
 from simulator.backend.platform.formulas import compile_formula
 
@@ -159,6 +160,10 @@ ATTACKS = [
     "a " + "+ a " * 400,
     "a\n\n\tb",
     "ａ.ｂ",
+    "~" * 499 + "a",
+    "a" + "@a" * 249,
+    "lambda:" * 70 + "a",
+    "metrics.ˍˍclassˍˍ.x",
 ]
 
 
@@ -323,3 +328,58 @@ def test_its_depth_has_a_bound() -> None:
     assert compile_formula(deep).value({"a": -1}) == 1
     with pytest.raises(ExpressionError, match="deeper"):
         compile_formula(f"abs({deep})")
+
+
+def test_a_condition_says_no_long_names_again() -> None:
+    for text in ("q" * 490 + " > 1", "~" * 490 + "q"):
+        with pytest.raises(ExpressionError) as caught:
+            compile_condition(text)
+        assert len(str(caught.value)) < 300
+
+
+# Each comes to infinity on its way: what is known of the size of a part must not be too little.
+ENDLESS = (
+    "log(a * 1e-300) * log(a * 1e-300) * log(a * 1e-300) * 1e300",
+    "(0 * a ** 2 + 1e200) * (a * a * a * a * a * a * a * a)",
+    "(0 * exp(a / 1e14) + 1e200) * (a * a * a * a * a * a * a * a)",
+    "log(1e-300) * log(1e-300) * log(1e-300) * 1e285 * a",
+    "clamp(log(a * 1e-300), a / a - 2000, 0) * 1e299 * 1e6",
+    "(a ** 20 if a > 0 else a ** 20) * a",
+    "-(-(a * a * 1e290)) * 1e10",
+)
+
+
+@pytest.mark.parametrize("text", ENDLESS)
+@pytest.mark.parametrize("a", [LIMIT, -LIMIT, 1e-20, 1e-7, 1.0])
+def test_no_value_is_infinite_whatever_was_thought_of_its_parts(text: str, a: float) -> None:
+    value = compile_formula(text).value({"a": a})
+    assert value is None or math.isfinite(value)
+    assert value == plain(ast.parse(text, mode="eval").body, {"a": a})
+
+
+def compiled_source(text: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is handed to the compiler for a formula."""
+    sources: list[str] = []
+
+    def spy(source: str, space: dict[str, Any]) -> None:
+        sources.append(source)
+        exec(source, space)  # noqa: S102 (as there)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(expression, "exec", spy, raising=False)
+        compile_formula(text)
+    [source] = sources
+    return source
+
+
+def test_what_is_compiled_does_not_grow_beyond_what_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    low = "1"
+    for _ in range(10):  # each of these stands twice in the source of the one around it
+        low = f"clamp(1, {low}, 2)"
+    text = f"clamp(a, {low}, 2)"
+    assert compile_formula(text).value({"a": 0}) == 1
+    assert len(compiled_source(text, monkeypatch)) < 500
+    high = "a"
+    for _ in range(DEPTH_MAX - 2):
+        high = f"clamp({high},1e200/3,9**9)"
+    assert len(compiled_source(high, monkeypatch)) < 20 * LENGTH_MAX

@@ -99,5 +99,5 @@ ROUTES = (
     Route("DELETE", "/api/session", ALL, "End the session of this browser.", end_session,
           answer=answers.SessionAnswer),
     Route("GET", "/enter", PUBLIC, "A code becomes a session: sets a cookie, and leads to the pages.", enter,
-          EnterAsked, None, status=303),
+          EnterAsked, None, status=303, media="text/html"),  # of no JSON: else a HEAD would use the code up
 )  # fmt: skip

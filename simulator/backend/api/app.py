@@ -133,7 +133,8 @@ class Api:
         def handle(reads: Reads) -> Any:
             return route.handler(Call(who, name, asked, reads, request, desk, body))
 
-        found = await self.readers.elsewhere(handle) if route.slow else handle(self.readers.here)
+        slow = route.slow or (route.slow_for_owners and who.owner is not None)
+        found = await self.readers.elsewhere(handle) if slow else handle(self.readers.here)
         if inspect.isawaitable(found):
             found = await found
         return found if isinstance(found, Response) else json_response(found, route.status)

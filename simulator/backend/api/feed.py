@@ -18,6 +18,7 @@ from simulator.backend.api.reads import Readers, Reads
 from simulator.backend.queries import PAGE
 
 LISTENERS_MAX = 100
+LISTENERS_EACH_MAX = 25  # of a customer
 QUEUE_MAX = 1000
 OLD_PAGE = 200
 LOOK_S = 0.2
@@ -36,12 +37,12 @@ class Wish(NamedTuple):
     thing: str | None = None
     owner: str | None = None
 
-    def fits(self, event: Row, reads: Reads) -> bool:
-        """Is this event for it?"""
+    def fits(self, event: Row, customer: str | None) -> bool:
+        """Is this event, of a device of this customer, for it?"""
         return (
             (not self.kinds or event["kind"] in self.kinds)
             and (self.thing is None or event["thing"] == self.thing)
-            and reads.queries.owns(event["thing"], self.owner)
+            and self.owner in (None, customer)
         )
 
 
@@ -88,10 +89,10 @@ class Feed:
         """How many listen."""
         return len(self._listeners)
 
-    @property
-    def room(self) -> bool:
-        """Can one more listen?"""
-        if len(self._listeners) < LISTENERS_MAX:
+    def room(self, owner: str | None) -> bool:
+        """Can one more listen, of this customer?"""
+        its = 0 if owner is None else sum(listener.wish.owner == owner for listener in self._listeners)
+        if len(self._listeners) < LISTENERS_MAX and its < LISTENERS_EACH_MAX:
             return True
         self.refused += 1
         return False
@@ -100,6 +101,8 @@ class Feed:
         self, wish: Wish, after: int | None, still: Callable[[], bool]
     ) -> AsyncGenerator[Row | Dropped | None, None]:
         """Events after that one (None: from now on), `Dropped`, and None now and then; while `still` says so."""
+        if not self.room(wish.owner):  # many may have asked at once
+            return
         listener = Listener(wish)
         if not self._listeners:
             self._at = self._reads.queries.last_event()
@@ -150,8 +153,9 @@ class Feed:
                 await asyncio.sleep(RETRY_S)
                 continue
             for event in page["events"]:
+                customer = self._reads.queries.customer_of(event["thing"])
                 for listener in self._listeners:
-                    if listener.wish.fits(event, self._reads) and not listener.put(event):
+                    if listener.wish.fits(event, customer) and not listener.put(event):
                         self.dropped += 1
             self._at = page["next"]
             if len(page["events"]) < PAGE:

@@ -54,7 +54,7 @@ def overview(call: Call[Asked]) -> answers.OverviewAnswer:
         "active": found.active,
         "risk": found.risk,
         "recent_alerts": found.recent_alerts,
-        "newest": {"events": call.reads.queries.last_event()},
+        "newest": {"events": call.reads.queries.last_event(call.who.owner)},
     }
 
 
@@ -80,11 +80,11 @@ def device(call: Call[DeviceAsked]) -> Any:
     begin_ms = end_ms - min(asked.hours, HOURS_MAX) * DAY_MS // 24
     state = rows.device(thing)
     fire = state["fire"]
-    if fire and call.who.role == "lab":
-        fire["site"] = None
     alarms, alerts, said = rows.alarms(thing), rows.fire_alerts(thing), rows.events(thing, COMMANDS)
     jobs = rows.latest_jobs(thing)
     place = platform.master(thing) if call.who.role != "lab" else None
+    if fire:  # it was said when the device may have stood elsewhere, on a site of another customer's
+        fire["site"] = (place or {}).get("site_id")
     return {
         "thing": thing,
         "state": state | (place or {"site_id": None, "customer_id": None}),
@@ -131,19 +131,28 @@ def realtime(call: Call[Asked]) -> Any:
     if found is None:
         raise HTTPException(404, f"device '{call.name}' said nothing within the last minute")
     fire = rows.device(call.name)["fire"]
-    if fire and call.who.role == "lab":
-        fire["site"] = None
+    if fire:
+        place = call.reads.platform.master(call.name) if call.who.role != "lab" else None
+        fire["site"] = (place or {}).get("site_id")
     return {"thing": call.name, **found, "fire": fire}
 
 
 def telemetry(call: Call[TelemetryAsked]) -> Any:
     call.known(call.name)
     page = call.reads.queries.telemetry(call.name, call.asked.limit, call.asked.after)
-    if (owner := call.who.owner) is not None:
-        for sample in page["telemetry"]:
-            if "hub_id" in sample and not call.reads.queries.owns(sample["hub_id"], owner):
-                del sample["hub_id"]
+    without_foreign_hubs(call, page["telemetry"])
     return page
+
+
+def without_foreign_hubs(call: Call[Any], samples: list[dict[str, Any]]) -> None:
+    """A sample may have come by a hub that is another customer's."""
+    if (owner := call.who.owner) is None:
+        return
+    hubs: set[str] = {sample["hub_id"] for sample in samples if sample.get("hub_id") is not None}
+    foreign = {hub for hub in hubs if not call.reads.queries.owns(hub, owner)}
+    for sample in samples:
+        if sample.get("hub_id") in foreign:
+            del sample["hub_id"]
 
 
 async def shadow(call: Call[Asked]) -> Any:

@@ -22,6 +22,7 @@ from simulator.backend.api.tokens import EVERYBODY, Tokens, Who
 
 LOCAL = frozenset(("127.0.0.1", "localhost", "::1", "[::1]"))
 COOKIE_MAX = 4096
+ENTER = "/enter"  # a page elsewhere must not make a browser somebody else
 
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
@@ -59,11 +60,11 @@ class Gate:
                 headers.setdefault("Cache-Control", "no-store" if data else "no-cache")
             await send(message)
 
-        why = refusal(Headers(scope=scope), data)
+        why = refusal(Headers(scope=scope), data or scope["path"] == ENTER)
         await (json_response({"error": why}, 403) if why else self._app)(scope, receive, guarded)
 
 
-def refusal(headers: Headers, data: bool) -> str:
+def refusal(headers: Headers, guarded: bool) -> str:
     """Why this request is none of ours; empty when it may go on."""
     hosts = headers.getlist("host")
     if len(hosts) > 1 or not all(name_of(one) in LOCAL for one in hosts):
@@ -71,7 +72,7 @@ def refusal(headers: Headers, data: bool) -> str:
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] not in hosts:
         return "Origin: is another page's"
-    if data and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if guarded and headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         return "Sec-Fetch-Site: is another page's"
     return ""
 

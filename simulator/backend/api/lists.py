@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, WithJsonSchema
 
 from simulator.backend.api import answers
+from simulator.backend.api.fleet import without_foreign_hubs
 from simulator.backend.api.route import (
     ALL,
     SERVICE,
@@ -140,7 +141,9 @@ def archive(call: Call[ArchiveAsked]) -> Any:
     call.known(call.name)
     asked = call.asked
     until_ms = call.now_ms if asked.until is None else asked.until
-    return call.reads.platform.archive(call.name, asked.since, until_ms, asked.limit)
+    page = call.reads.platform.archive(call.name, asked.since, until_ms, asked.limit)
+    without_foreign_hubs(call, page["samples"])
+    return page
 
 
 def uploads(call: Call[Paged]) -> Any:
@@ -163,14 +166,15 @@ def audit(call: Call[AuditAsked]) -> Any:
 ROUTES = (
     Route("GET", "/api/alarms", ALL, "Alarms, in the order of their last change.", alarms, AlarmsAsked,
           answers.AlarmPage),
-    Route("GET", "/api/events", ALL, "What happened, in its order.", events, EventsAsked, answers.EventPage),
+    Route("GET", "/api/events", ALL, "What happened, in its order.", events, EventsAsked, answers.EventPage,
+          slow_for_owners=True),
     Route("GET", "/api/history/{kind}", ALL, "What happened of one sort: control, ota, rollback or alarm.", history,
-          HistoryAsked, answers.EventPage),
+          HistoryAsked, answers.EventPage, slow_for_owners=True),
     Route("GET", "/api/dispatches", ALL, "Field engineers that were sent, oldest first.", dispatches, DispatchesAsked,
-          answers.DispatchPage),
+          answers.DispatchPage, slow_for_owners=True),
     Route("GET", "/api/dispatches/{id}", ALL, "The dispatch of an alarm, with its steps.", dispatch),
     Route("GET", "/api/notifications", ALL, "The outbox, oldest first.", notifications, NotificationsAsked,
-          answers.NotificationPage),
+          answers.NotificationPage, slow_for_owners=True),
     Route("GET", "/api/aggregates", ALL, "Metrics by product, hour, six hours or day; of a customer by day.",
           aggregates, AggregatesAsked, answers.AggregatePage, slow=True),
     Route("GET", "/api/archive/{id}", ALL, "A device's samples that are in long-term files.", archive, ArchiveAsked,

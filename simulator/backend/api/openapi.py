@@ -83,7 +83,7 @@ def refusals(route: Route) -> Iterable[int]:
         found |= {413, 415}
     if route.changes:
         found.add(405)
-    if route.slow or route.media == "text/event-stream":
+    if route.slow or route.slow_for_owners or route.media == "text/event-stream":
         found.add(503)
     return found
 

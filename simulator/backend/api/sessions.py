@@ -18,6 +18,7 @@ from simulator.backend.api.tokens import Tokens, Who, digest, private
 FILE = "session.key"
 KEY_BYTES = 32
 CODES_MAX = 1000
+CODES_EACH_MAX = 50  # of a token
 CODE_S = 24 * 3600
 SESSION_S = 7 * 24 * 3600
 
@@ -34,6 +35,9 @@ class Sessions:
     def code(self, who: Who) -> str:
         """A code for one visit, with the rights of who asks for it."""
         code = secrets.token_urlsafe(32)
+        own = [key for key, (token_id, _) in self._codes.items() if token_id == who.token]
+        if len(own) >= CODES_EACH_MAX:  # who asks for many loses its own
+            del self._codes[own[0]]
         self._codes[digest(code)] = (who.token, self._now_ms() + 1000 * CODE_S)
         if len(self._codes) > CODES_MAX:
             self._codes.popitem(last=False)

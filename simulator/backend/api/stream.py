@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from simulator.backend.api.feed import Dropped, Wish
+from simulator.backend.api.gate import cookie_in
 from simulator.backend.api.lists import KINDS_MAX, kinds_of
 from simulator.backend.api.route import ALL, Asked, Call, Number, Route, Word
 
@@ -42,12 +43,16 @@ def stream(call: Call[StreamAsked]) -> StreamingResponse:
     after = asked.after
     if last.isascii() and last.isdigit() and len(last) < 19:
         after = int(last)  # what a browser says when it comes back is newer than the address
-    if not desk.feed.room:
+    if not desk.feed.room(who.owner):
         raise HTTPException(503, "too many listen already; try again", {"Retry-After": RETRY_S})
     wish = Wish(kinds_of(asked.kind), asked.thing, who.owner)
 
+    said = call.request.headers
+    cookie = "" if "authorization" in said else cookie_in(said.get("cookie", ""), desk.sessions.cookie)
+
     def still() -> bool:
-        return not desk.tokens.needed or desk.tokens.by_id(who.token) == who
+        now = desk.sessions.who(cookie) if cookie else desk.tokens.by_id(who.token)
+        return not desk.tokens.needed or now == who
 
     async def lines() -> AsyncIterator[bytes]:
         yield f"retry: {RETRY_MS}\n\n".encode()

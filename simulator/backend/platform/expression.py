@@ -276,7 +276,8 @@ class _Builder:
             case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
                 raise refused(node, f"{_what(node)} is true or false where a number is needed")
             case ast.Name():
-                raise refused(node, f"unknown name '{node.id}'; a metric is written metrics.{node.id}")
+                name = node.id[:40]
+                raise refused(node, f"unknown name '{name}'; a metric is written metrics.{name}")
         raise refused(node, f"{_what(node)} is not allowed")
 
     def _call(self, node: ast.Call, depth: int) -> _Num:
@@ -298,8 +299,8 @@ class _Builder:
             value, low, high = (part.source for part in parts)
             source = f"({low} if (t{depth} := {value}) < {low} else {high} if t{depth} > {high} else t{depth})"
         bound = max(part.most for part in parts) + 1
-        most = _MOST if name == "exp" else _LOG_MOST if name == "log" else min(bound, _MOST)
-        return _Num(ask, source, most, all(part.constant for part in parts))
+        limit = _MOST if name == "exp" else _LOG_MOST if name == "log" else min(bound, _MOST)
+        return _Num(ask, source, limit, all(part.constant for part in parts))
 
 
 def _deeper(node: ast.AST, depth: int) -> int:

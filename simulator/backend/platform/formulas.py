@@ -12,13 +12,14 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
+from simulator.backend.by_product import by_product, of_product
 from simulator.backend.conditions import formula_key
 from simulator.backend.platform.expression import FUNCTIONS, Compiled, ExpressionError, Metrics, compile_number
+from simulator.backend.rules import shown
 from simulator.errors import UsageError, did_you_mean
 
 FORMULAS_MAX = 1000
 EACH_MAX = 20  # of a product
-ANY_PRODUCT = "*"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -90,16 +91,11 @@ class Formulas:
 
     def __init__(self, formulas: Sequence[Formula] = ()) -> None:
         self.by_id = {formula.formulaId: formula for formula in formulas}
-        products = {product for formula in formulas for product in formula.products}
-        self._by_product = {
-            product: tuple(one for one in formulas if product in one.products or ANY_PRODUCT in one.products)
-            for product in products
-        }
+        self._by_product = by_product(formulas)
 
     def of(self, product: str | None) -> tuple[Formula, ...]:
         """The formulas of a product."""
-        found = self._by_product.get(product or ANY_PRODUCT)
-        return self._by_product.get(ANY_PRODUCT, ()) if found is None else found
+        return of_product(self._by_product, product)
 
     def check(self) -> None:
         """UsageError when there are too many, or two that rules could not tell apart."""
@@ -157,8 +153,9 @@ def read_formula(where: str, entry: Any) -> Formula:
         first = error.errors(include_url=False)[0]
         path = where + "".join(f".{part}" for part in first["loc"][:1])
         if first["type"] == "extra_forbidden":
-            key = str(first["loc"][-1])
-            raise UsageError(f"{path}: unknown key '{key}'{did_you_mean(key, list(Formula.model_fields))}") from None
+            key = shown(first["loc"][-1])
+            near = did_you_mean(key, list(Formula.model_fields))
+            raise UsageError(f"{where}.{key}: unknown key '{key}'{near}") from None
         raise UsageError(f"{path}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
