@@ -7,8 +7,8 @@ its timeline, Ctrl-C, a dead backend — there is a report, and nothing of ours 
 import asyncio
 import signal
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -84,12 +84,25 @@ def run(plan: Plan, say: Say) -> tuple[Report, list[Path]]:
 
 def _end_on_sigterm(stack: ExitStack) -> None:
     """SIGTERM ends a run as Ctrl-C does: in order, with a report."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     stack.callback(signal.signal, signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _cancelled_by_sigterm() -> Iterator[None]:
+    """On a loop, what a handler raises may come up in anybody's callback, and be lost there: the task is cancelled."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, _interrupt)
 
 
 class _Stage:
@@ -121,9 +134,9 @@ class _Stage:
                 self.say(f"provisioning {len(plan.scenario.things())} things")
             public_key = self.setup.provision(aws)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                facts = runner.run(self._play(addresses, public_key, aws if plan.target.has_account else None))
+                facts = runner.run(self._interruptible(addresses, public_key, aws if plan.target.has_account else None))
             self._ask_the_cloud(aws, facts)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             return self._ended("interrupted", INTERRUPTED, "stopped by Ctrl-C or SIGTERM")
         except (BotoCoreError, ClientError, BackendUnavailable) as error:
             return self._gone(error)
@@ -132,6 +145,10 @@ class _Stage:
         return self._report(facts, None, 0)
 
     # While it plays
+
+    async def _interruptible(self, addresses: Addresses, public_key: bytes, aws: Aws | None) -> Facts:
+        with _cancelled_by_sigterm():
+            return await self._play(addresses, public_key, aws)
 
     async def _play(self, addresses: Addresses, public_key: bytes, aws: Aws | None) -> Facts:
         plan = self.plan
