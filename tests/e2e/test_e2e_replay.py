@@ -84,10 +84,10 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout whose devices tell the time a millisecond later."""
     code = tmp_path_factory.mktemp("changed")
     shutil.copytree(REPO / "simulator", code / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
-    path = code / "simulator" / "behaviours" / "_platform.py"
+    path = code / "simulator" / "behaviours" / "telemetry.py"
     text = path.read_text()
-    assert text.count('"device_timestamp": at_ms') == 1
-    path.write_text(text.replace('"device_timestamp": at_ms', '"device_timestamp": at_ms + 1'))
+    assert "% (now_ms, self.tail)" in text
+    path.write_text(text.replace("% (now_ms, self.tail)", "% (now_ms + 1, self.tail)"))
     return code
 
 
