@@ -29,7 +29,7 @@ from simulator.wire.payloads import fire_record, platform_json, platform_rest
 from tests.backend.tcp_peers import NOW_MS, Device, body, run
 from tests.backend.test_tcp_process import MOSQUITTO, Backend, free_port
 
-ROUNDS = int(os.environ.get("FLEETSIM_CRASH_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("FLEETSIM_CRASH_ROUNDS", "3"))
 SEED = int(os.environ.get("FLEETSIM_CRASH_SEED", "7"))
 EACH_EVERY_S, BURST = 0.01, 2  # so often every device says so many
 PATIENCE_S = 60.0

@@ -88,7 +88,7 @@ def test_wrong_rises() -> None:
 def test_a_fault_draws_the_same_whenever_it_began() -> None:
     """So that a live run draws as one in virtual time does, whatever the clock says."""
     drawn = []
-    for later_ms in (0, 86_400_123):
+    for later_ms in (0, 60_123):
         device = fleet(profiles.profile("fire-sensor"), ["device-01"], 1).devices[0]
         for n in range(2):
             device.inject(fault(kind="fire"), START_MS + later_ms + n)

@@ -18,6 +18,8 @@ import yaml
 
 from simulator import rooms, schema, targets
 from simulator.cloud.differences import DIFFERENCES
+from simulator.report import json_report
+from simulator.report.facts import Report
 from simulator.wire.spec import ProductSpec
 from tests.e2e.fleetsim_command import REPO, until
 
@@ -81,6 +83,15 @@ def test_make_starts_the_demo_and_the_tests(place: Path) -> None:
 def test_command_succeeds(script: str, place: Path, environment: dict[str, str]) -> None:
     ran = shell(script, place, environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    if "all-channels" in script:
+        _every_profile_over_three_protocols(json_report.load(place / "runs" / "channels" / "report.json"))
+
+
+def _every_profile_over_three_protocols(report: Report) -> None:
+    [telemetry] = [account for account in report.accounting if account.kind == "telemetry"]
+    assert telemetry.attempted == telemetry.acknowledged == telemetry.stored
+    assert telemetry.attempted > 2000
+    assert len(report.fleet.devices) == 300
 
 
 def test_second_terminal_talks_to_the_sandbox(

@@ -120,9 +120,9 @@ def test_silence_and_then_an_account_of_every_message(child: Started) -> None:
     child.until(lambda: any(_said(child, "silent")), "silence")
     _tell(child, account=True)
     child.until(lambda: _said(child, "account"), "the account")
-    counts, book = accounts.read(Path(_said(child, "account")[0]))
+    counts, account = accounts.read(Path(_said(child, "account")[0]))
     assert counts == _said(child, "counts")[-1]
-    assert len(book.said.subject) == counts["attempted"]["telemetry"] == counts["acknowledged"]["telemetry"]
+    assert account.rows == counts["attempted"]["telemetry"] == counts["acknowledged"]["telemetry"]
     assert _counted(child)["telemetry"] == counts["acknowledged"]["telemetry"], "rows and counters agree"
 
 
