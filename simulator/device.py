@@ -120,6 +120,9 @@ class Device:
             plant.advance(now_ms)
         return plant.step
 
+    def healthy(self, names: tuple[str, ...], now_ms: int) -> dict[str, float] | None:
+        return None if self._bad or self.faults else self.plant.healthy(self.row, names, now_ms)
+
     def truth(self, signal: str, now_ms: int) -> float:
         self.plant.advance(now_ms)
         return float(self.plant.columns[signal][self.row])
@@ -233,10 +236,17 @@ class Device:
         """A message of its own came to its end: what was waiting for that may be said at once."""
         if not self.powered:
             return []
+        answers: Outputs = []
+        wake_at_ms = NEVER_MS
         for duty in self.duties:
-            if duty.in_turn:
-                duty.receive(self, said, now_ms)
-        return Device.step(self, now_ms)
+            if duty.in_turn and (outputs := duty.receive(self, said, now_ms)):
+                answers = answers + outputs if answers else outputs
+            if duty.wake_at_ms < wake_at_ms:
+                wake_at_ms = duty.wake_at_ms
+        if answers and now_ms < wake_at_ms and not self.faults and not self._later:  # as good as always, and quick
+            self.said_ms, self.wake_at_ms = now_ms, wake_at_ms
+            return answers
+        return (self._passed(answers, now_ms) if answers else answers) + Device.step(self, now_ms)
 
     def _hear(self, said: Input, now_ms: int) -> Outputs:
         """What the duties answer to something that reached them."""

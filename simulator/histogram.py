@@ -34,6 +34,14 @@ def middle(index: int) -> float:
     return first + ((1 << shift) - 1) / 2
 
 
+def middles(indexes: NDArray[np.int32]) -> NDArray[np.float64]:
+    """The same for many buckets."""
+    shift = np.maximum((indexes >> 9) - 1, 0).astype(np.int64)
+    first = np.where(indexes < _LINEAR, indexes, _CUTS + (indexes & (_CUTS - 1))).astype(np.int64) << shift
+    values: NDArray[np.float64] = first + ((np.int64(1) << shift) - 1) / 2
+    return values
+
+
 class Packed(NamedTuple):
     """A histogram as plain numbers, for a pipe; JSON makes a list of it."""
 
@@ -94,6 +102,17 @@ class Histogram:
             if below >= wanted:
                 return min(max(middle(index), self.low), self.high)
         return 0.0
+
+    def quantiles(self, *of: float) -> list[float]:
+        """The same for several, lowest first, in one go."""
+        found: list[float] = []
+        wanted = [max(1, ceil(q * self.count)) for q in of]
+        for index, below in self._cumulated():
+            while len(found) < len(of) and below >= wanted[len(found)]:
+                found.append(min(max(middle(index), self.low), self.high))
+            if len(found) == len(of):
+                break
+        return found or [0.0] * len(of)
 
     def _cumulated(self) -> Iterator[tuple[int, int]]:
         below = 0

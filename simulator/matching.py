@@ -11,19 +11,23 @@ kind, thing and stamp are told apart by their order only. For each that was not 
 backend, while it lived. Only what nothing explains is the backend's. Without a backend to ask, a message is delivered
 when it was acknowledged.
 
-Rules: pure. Everything is counted; of the unexplained the first `LISTED_MAX` of each fate are kept.
+Rules: pure. Everything is counted; of the unexplained the first `LISTED_MAX` of each fate are kept. What becomes of a
+message does not depend on those of other subjects, so a long run is looked through some subjects at a time, and what
+that takes does not grow with it.
 """
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.audit import Book, Subject
+from simulator.audit import Book, Books, Subject, Wanted
+from simulator.pile import Pile
 
 Fate = Literal["delivered", "late", "reordered", "duplicate", "refused", "lost", "never_sent"]
 FATES: tuple[Fate, ...] = get_args(Fate)
@@ -33,6 +37,8 @@ LATE_AFTER_MS = 5_000  # the minimum that the contracts set for the processing o
 LISTED_MAX = 100
 UNANSWERED_MS = 30_000  # so long after it was said, something may still have happened to what was never answered
 REFUSALS_MAX = 100_000
+PACK_AT = 4096  # rows
+TOGETHER = 400_000  # messages that are matched in one go
 _NEVER = -1
 
 Ints = NDArray[np.int64]
@@ -68,6 +74,16 @@ class Tally:
     causes: dict[Fate, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
 
+class Lives(NamedTuple):
+    """When each of some messages was said, answered and stored, in milliseconds; -1: never, or nobody knows."""
+
+    subjects: Sequence[Subject]
+    subject: NDArray[np.uint32]
+    said_ms: Ints
+    answered_ms: Ints
+    stored_ms: Ints
+
+
 @dataclass(slots=True)
 class Audited:
     """The outcome of an audit."""
@@ -88,13 +104,23 @@ class Audited:
         return sum((tally.unexplained if unexplained else tally.fates)[fate] for tally in chosen for fate in fates)
 
 
+class Arrived(NamedTuple):
+    """Columns subject, stamp, ingest_ms and seq of what arrived, in the order in which it came."""
+
+    stored: Ints
+    repeated: Ints
+    dead: Ints
+    reasons: Sequence[str]  # of the dead
+
+
 class Deliveries:
     """What the backend says it got, page by page, of the subjects that the fleet has."""
 
     def __init__(self, source: str, subjects: Sequence[Subject]) -> None:
         self.source = source
         self._ids = {subject: i for i, subject in enumerate(subjects)}
-        self._rows = {name: array("q") for name in ("stored", "repeated", "dead")}
+        self._rows = {name: Pile("4<i8") for name in ("stored", "repeated", "dead")}
+        self._fresh = {name: array("q") for name in self._rows}
         self.reasons: list[str] = []  # of the dead
         self.strangers = 0
         self.unread: Counter[str] = Counter()
@@ -107,7 +133,7 @@ class Deliveries:
     @property
     def count(self) -> int:
         """How many messages of the fleet arrived, in whatever way."""
-        return sum(len(rows) for rows in self._rows.values()) // 4
+        return sum(pile.count for pile in self._rows.values()) + sum(map(len, self._fresh.values())) // 4
 
     def stored(self, kind: str, thing: str, stamp: int, ingest_ms: int = _NEVER, seq: int = _NEVER) -> None:
         """It is in the store. `seq` rises with the order of arrival, at least within a kind."""
@@ -120,7 +146,8 @@ class Deliveries:
         table = np.stack([ids[place], stamp, ingest_ms, np.arange(len(stamp))], axis=1)
         known = table[:, 0] >= 0
         self.strangers += int(np.count_nonzero(~known))
-        self._rows["stored"].frombytes(table[known].tobytes())
+        self._pack("stored")
+        self._rows["stored"].add(table[known])
 
     def repeated(self, kind: str, thing: str, stamp: int, ingest_ms: int = _NEVER) -> None:
         """It came again."""
@@ -140,8 +167,15 @@ class Deliveries:
         if subject is None:
             self.strangers += name == "stored"
             return False
-        self._rows[name].extend((subject, stamp, ingest_ms, seq))
+        self._fresh[name].extend((subject, stamp, ingest_ms, seq))
+        if len(self._fresh[name]) >= 4 * PACK_AT:
+            self._pack(name)
         return True
+
+    def _pack(self, name: str) -> None:
+        if self._fresh[name]:
+            self._rows[name].add(np.array(self._fresh[name], np.int64).reshape(-1, 4))
+            self._fresh[name] = array("q")
 
     def page(self, page: Mapping[str, Any]) -> int:
         """Take one page of an audit API; how many rows it had. ValueError, TypeError: it is none."""
@@ -156,9 +190,16 @@ class Deliveries:
             self.dead(str(kind), str(thing), int(stamp), int(ingest_ms), str(reason))
         return len(stored) + len(repeated) + len(dead)
 
-    def rows(self, name: str) -> Ints:
-        """Columns subject, stamp, ingest_ms and seq, in the order in which they came."""
-        return np.array(self._rows[name], np.int64).reshape(-1, 4).T
+    def pick(self, wanted: Wanted) -> Arrived:
+        """What is of those subjects."""
+        picked: list[Ints] = []
+        for name, pile in self._rows.items():
+            self._pack(name)
+            parts = [rows if wanted is None else rows[wanted[rows[:, 0]]] for rows in pile.chunks()]
+            picked.append(np.concatenate([np.empty((0, 4), np.int64), *parts]).T)
+        dead = np.concatenate([np.empty(0, np.int64), *(rows[:, 0] for rows in self._rows["dead"].chunks())])
+        reasons = [why for why, of in zip(self.reasons, dead.tolist(), strict=True) if wanted is None or wanted[of]]
+        return Arrived(picked[0], picked[1], picked[2], reasons)
 
 
 class Groups:
@@ -206,11 +247,11 @@ _LATE, _REORDERED, _DUPLICATE, _REFUSAL, _LOST, _UNSENT = range(1, 7)  # places 
 class Joined:
     """Both halves, joined: of each message in the book its fate, and how long it lived."""
 
-    def __init__(self, book: Book, got: Deliveries | None, late_after_ms: int) -> None:
+    def __init__(self, book: Book, got: Arrived | None, late_after_ms: int) -> None:
         self._at_ms = said_ms = book.said.at_ms
-        self._far = far = got or Deliveries("", ())
         refused, dropped = _table(book.refused, 4), _table(book.dropped, 2)
-        stored, repeated, dead = (far.rows(name) for name in ("stored", "repeated", "dead"))
+        nobody = np.empty((4, 0), np.int64)
+        stored, repeated, dead, self._words = got or Arrived(nobody, nobody, nobody, ())
         if got is None:  # what was acknowledged is as good as stored
             nothing = np.full(len(book.answered.stamp), _NEVER)
             stored = np.stack([book.answered.subject, book.answered.stamp, nothing, nothing])
@@ -236,6 +277,7 @@ class Joined:
         self._codes = {int(i): codes[int(group[i])] for i in np.flatnonzero(counts[_REFUSED] > place)}
 
         self.timed = arrived & (ingest_ms >= 0)
+        self.stored_ms = np.where(self.timed, ingest_ms, _NEVER)
         self.took_ms = np.maximum(0, ingest_ms - said_ms)
         self.fate = np.full(len(place), _LOST)
         self.fate[counts[_DROPPED] > place] = _UNSENT
@@ -249,7 +291,9 @@ class Joined:
         self.end_ms = np.maximum(said_ms, ingest_ms)
         self.acknowledged = known = place < counts[_ANSWERED]
         rows = groups.nth(_ANSWERED, group[known], place[known])
-        self.end_ms[known] = np.maximum(self.end_ms[known], book.answered.at_ms[rows])
+        self.answered_ms = np.full(len(place), _NEVER)
+        self.answered_ms[known] = book.answered.at_ms[rows]
+        self.end_ms[known] = np.maximum(self.end_ms[known], self.answered_ms[known])
         self.end_ms[(self.fate == _LOST) & ~known] += UNANSWERED_MS
         last_ms = np.full(groups.many, _NEVER)
         np.maximum.at(last_ms, groups.of[_REPEATED], repeated[2])
@@ -261,7 +305,7 @@ class Joined:
             case "never_sent":
                 return "the device: there was no room to keep it"
             case "refused" if i in self._reasons:
-                return f"the backend refused it: {self._far.reasons[self._reasons[i]]}"
+                return f"the backend refused it: {self._words[self._reasons[i]]}"
             case "refused":
                 return f"the broker or gateway refused it: reason code 0x{self._codes[i]:02x}"
             case "lost" if self.acknowledged[i]:
@@ -277,20 +321,48 @@ class Joined:
         return "arrived after one that was said later"
 
 
-def match(book: Book, got: Deliveries | None, why: Explains, late_after_ms: int = LATE_AFTER_MS) -> Audited:
-    """The fate of every message in the book. `got` None: nobody can be asked what arrived."""
-    joined, said = Joined(book, got, late_after_ms), book.said
-    outcome = Audited("", unaudited=book.unaudited, sees_store=got is not None)
+def match(
+    books: Books, got: Deliveries | None, why: Explains, late_after_ms: int = LATE_AFTER_MS,
+    follow: Callable[[Lives], None] | None = None,
+) -> Audited:  # fmt: skip
+    """The fate of every message in the books. `got` None: nobody can be asked what arrived.
+
+    `follow` is told the life of each, some at a time.
+    """
+    subjects = books.subjects
+    outcome = Audited("", unaudited=books.unaudited, sees_store=got is not None)
     if got:
         outcome.source, outcome.strangers, outcome.unread = got.source, got.strangers, got.unread
         outcome.refusals += got.refusals
-    outcome.refusals += [(book.subjects[row[0]].thing, row[2]) for row in book.refused[:REFUSALS_MAX]]
-    tallies = {kind: Tally(kind) for kind in sorted({subject.kind for subject in book.subjects})}
-    places = {kind: i for i, kind in enumerate(tallies)}
-    kind_of = np.array([places[subject.kind] for subject in book.subjects], np.int64)[said.subject]
-    for kind, tally in tallies.items():
-        numbers = np.bincount(joined.fate[kind_of == places[kind]], minlength=len(FATES)).tolist()
-        tally.said, tally.fates = sum(numbers), Counter({f: n for f, n in zip(FATES, numbers, strict=True) if n})
+    tallies = {kind: Tally(kind) for kind in sorted({subject.kind for subject in subjects})}
+    many = ceil(max(books.rows, got.count if got else 0) / TOGETHER)
+    took_ms: dict[str, list[Ints]] = {kind: [] for kind in tallies}
+    for part in range(max(1, many)):
+        wanted = np.arange(len(subjects)) % many == part if many > 1 else None
+        book = books.pick(wanted)
+        joined = Joined(book, got.pick(wanted) if got else None, late_after_ms)
+        _judge(book, joined, why, tallies, outcome)
+        if follow:
+            said = book.said
+            follow(Lives(book.subjects, said.subject, said.at_ms, joined.answered_ms, joined.stored_ms))
+        kind_of = _kinds(book, tallies)
+        for i, took in enumerate(took_ms.values()):
+            took.append(joined.took_ms[joined.timed & (kind_of == i)])
+        refused = book.refused[: REFUSALS_MAX - len(outcome.refusals) + len(got.refusals if got else ())]
+        outcome.refusals += [(subjects[row[0]].thing, row[2]) for row in refused]
+    outcome.unexplained = _first(outcome.unexplained)
+    outcome.tallies = [tally for tally in tallies.values() if tally.said]
+    outcome.took_ms = {kind: np.sort(np.concatenate(took)) for kind, took in took_ms.items()}
+    return outcome
+
+
+def _judge(book: Book, joined: Joined, why: Explains, tallies: Mapping[str, Tally], outcome: Audited) -> None:
+    """Count what became of the messages of a book, and explain what can be explained."""
+    said, kind_of, listed = book.said, _kinds(book, tallies), Counter[Fate]()
+    for i, tally in enumerate(tallies.values()):
+        numbers = np.bincount(joined.fate[kind_of == i], minlength=len(FATES)).tolist()
+        tally.said += sum(numbers)
+        tally.fates.update({fate: n for fate, n in zip(FATES, numbers, strict=True) if n})
     for i in np.flatnonzero(joined.fate).tolist():
         of, fate = book.subjects[said.subject[i]], FATES[joined.fate[i]]
         stamp, at_ms = int(said.stamp[i]), int(said.at_ms[i])
@@ -299,12 +371,26 @@ def match(book: Book, got: Deliveries | None, why: Explains, late_after_ms: int 
             joined.timed[i] = False
             continue
         tallies[of.kind].unexplained[fate] += 1
-        if sum(tally.unexplained[fate] for tally in tallies.values()) <= LISTED_MAX:
+        listed[fate] += 1
+        if listed[fate] <= LISTED_MAX:
             outcome.unexplained.append(Odd(fate, of.kind, of.thing, stamp, at_ms, joined.hop(i)))
-    outcome.tallies = [tally for tally in tallies.values() if tally.said]
-    for kind, i in places.items():
-        outcome.took_ms[kind] = np.sort(joined.took_ms[joined.timed & (kind_of == i)])
-    return outcome
+
+
+def _kinds(book: Book, tallies: Mapping[str, Tally]) -> Ints:
+    """Of which kind each message is, by its place among them."""
+    places = {kind: i for i, kind in enumerate(tallies)}
+    found: Ints = np.array([places[subject.kind] for subject in book.subjects], np.int64)[book.said.subject]
+    return found
+
+
+def _first(odd: list[Odd]) -> list[Odd]:
+    """The first of each fate."""
+    listed, found = Counter[Fate](), []
+    for one in sorted(odd, key=lambda odd: odd.at_ms):
+        listed[one.fate] += 1
+        if listed[one.fate] <= LISTED_MAX:
+            found.append(one)
+    return found
 
 
 def _table(rows: Sequence[Sequence[int]], width: int) -> Ints:

@@ -5,8 +5,9 @@ never of who asked, how often, or which other rows exist. The plant never runs a
 asked for, so a hold (a part that hangs) always takes effect at the next step.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from operator import itemgetter
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from simulator.seeds import Floats, Keys
 from simulator.signals import Draw, Range, Signal
 
 _MEASURE_CHANNEL = 500_000
+_EVERYTHING = (-np.inf, np.inf)
 
 
 class Sensors:
@@ -53,7 +55,7 @@ class Plant:
     """Columns of signals, one row a device."""
 
     __slots__ = (
-        "_held", "_measure", "_measured", "_measured_step", "_moves", "columns",
+        "_held", "_measure", "_measured", "_measured_step", "_moves", "_odd", "_odd_step", "_picks", "columns",
         "keys", "limits", "names", "next_ms", "signals", "speed", "start_ms", "step", "step_s",
     )  # fmt: skip
 
@@ -83,7 +85,9 @@ class Plant:
         self.limits = {name: s.limit for name, s in self.signals.items() if s.limit}
         self._measure = Sensors(self.signals, keys)
         self._measured: Floats = np.zeros((len(keys), len(self.names)))
-        self._measured_step = -1
+        self._measured_step = self._odd_step = -1
+        self._odd: frozenset[int] = frozenset()  # rows with something out of its normal range
+        self._picks: dict[tuple[str, ...], Callable[[list[float]], tuple[float, ...]]] = {}
 
     def _due_ms(self, step: int) -> int:
         return self.start_ms + int(step * self.step_s * 1000 / self.speed)
@@ -129,6 +133,20 @@ class Plant:
             self._measure.apply(self._measured, self.step)
             self._measured_step = self.step
         return self._measured
+
+    def healthy(self, row: int, names: tuple[str, ...], now_ms: int) -> dict[str, float] | None:
+        """What the row's named sensors read now; None: something in it is out of its normal range."""
+        measured = self.readings(now_ms)
+        if self._odd_step != self.step:
+            lows, highs = np.array([self.limits.get(name, _EVERYTHING) for name in self.names]).reshape(-1, 2).T
+            self._odd = frozenset(np.flatnonzero(((measured < lows) | (measured > highs)).any(axis=1)).tolist())
+            self._odd_step = self.step
+        if row in self._odd:
+            return None
+        pick = self._picks.get(names)
+        if pick is None:
+            pick = self._picks[names] = itemgetter(*self.positions(names), 0)  # of one alone it would give no tuple
+        return dict(zip(names, pick(measured[row].tolist()), strict=False))
 
     def positions(self, names: Sequence[str]) -> list[int]:
         """Where the named signals stand in a reading."""

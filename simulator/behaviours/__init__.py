@@ -72,6 +72,10 @@ class Body(Protocol):
         """A number that stays the same as long as `reading` and `clock_ms` are as healthy as they were; -1: unknown."""
         ...
 
+    def healthy(self, names: tuple[str, ...], now_ms: int) -> dict[str, float] | None:
+        """What these sensors read, where nothing is wrong and nothing is, or was, out of range; None: something is."""
+        ...
+
     def truth(self, signal: str, now_ms: int) -> float:
         """What a signal is now, whatever its sensor says."""
         ...
@@ -128,7 +132,7 @@ class Duty:
     __slots__ = ("wake_at_ms",)
 
     wake_at_ms: int
-    in_turn = False  # True: hears `Answered`, and may say something at once
+    in_turn = False  # True: hears `Answered`, and may say a message at once
 
     def __init__(self) -> None:
         self.wake_at_ms = NEVER_MS

@@ -12,6 +12,7 @@ period. So a backend is asked for as much as it takes, one message of each devic
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import orjson
@@ -103,9 +104,14 @@ class Telemetry(Behaviour):
         return TelemetryDuty(self)
 
 
+@lru_cache(1000)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
+
+
 class TelemetryDuty(Duty):
     __slots__ = (
-        "count", "due_ms", "encode", "in_turn", "index", "last", "look_ms", "period_ms", "sensed",
+        "count", "due_ms", "encode", "in_turn", "index", "last", "look_ms", "names", "period_ms", "sensed",
         "start_ms", "tail", "topic", "what",
     )  # fmt: skip
 
@@ -120,16 +126,15 @@ class TelemetryDuty(Duty):
         self.topic = ""
         self.encode: Encoder = platform_json
         self.last: dict[str, float] | None = None  # what was told last of the metrics in `on_change`
+        # Where what is told depends on nothing but the time and what the sensors read; the same tuple for all devices.
+        self.names = _shared(tuple(what.metrics)) if what.codec == "platform_json" and not what.on_change else ()
         self.sensed = -1  # of what `tail` is
         self.tail = b""  # a platform's JSON behind its time: as long as the sensors read the same it is the same
 
     def receive(self, body: Body, said: Input, now_ms: int) -> Outputs:
         if type(said) is Answered:
-            if said[0] == "telemetry":
-                due_ms = self.start_ms + int(self.period_ms)
-                self.due_ms = due_ms = due_ms if due_ms > now_ms else now_ms
-                self.wake_at_ms = due_ms if due_ms < self.look_ms else self.look_ms
-        elif isinstance(said, Connected) and self.start_ms == NEVER_MS:
+            return self._turn(body, now_ms) if said[0] == "telemetry" else []
+        if isinstance(said, Connected) and self.start_ms == NEVER_MS:
             low, high = self.what.period_s
             self.period_ms = self.period_ms or 1000 * (low + (high - low) * body.draw("telemetry period"))
             self.topic = body.topic(self.what.where)
@@ -146,6 +151,25 @@ class TelemetryDuty(Duty):
             self.index, self.due_ms = self._next(now_ms) - 1, now_ms
             self.wake_at_ms = min(self.due_ms, self.look_ms)
         return []
+
+    def _turn(self, body: Body, now_ms: int) -> Outputs:
+        """The last one was answered: the next one, if it is due and the sensors read the same; else `step` says it."""
+        due_ms = self.start_ms + int(self.period_ms)
+        if due_ms <= now_ms < self.look_ms and self.sensed >= 0 and body.sensed(now_ms) == self.sensed:
+            self.start_ms = now_ms
+            self.due_ms = due_ms = now_ms + UNANSWERED_MS
+            self.wake_at_ms = due_ms if due_ms < self.look_ms else self.look_ms
+            return self._again(now_ms, 0)
+        self.due_ms = max(due_ms, now_ms)
+        self.wake_at_ms = min(self.due_ms, self.look_ms)
+        return []
+
+    def _again(self, now_ms: int, due_ms: int) -> Outputs:
+        """The same readings with another time."""
+        self.count += 1
+        what, payload = self.what, b'{"device_timestamp":%d%b' % (now_ms, self.tail)
+        fields = ("telemetry", self.topic, payload, what.qos, what.retain, what.expiry_s, now_ms, due_ms)
+        return [_new(Publish, fields)]
 
     def _begin(self, start_ms: int) -> None:
         self.start_ms = self.due_ms = start_ms
@@ -172,13 +196,13 @@ class TelemetryDuty(Duty):
         self.wake_at_ms = self.due_ms if self.due_ms < self.look_ms else self.look_ms
         sensed = body.sensed(now_ms)
         if due and not missed and sensed == self.sensed and sensed >= 0:
-            self.count += 1
-            payload = b'{"device_timestamp":%d%b' % (now_ms, self.tail)
-            fields = ("telemetry", self.topic, payload, what.qos, what.retain, what.expiry_s, now_ms, due_ms)
-            return [_new(Publish, fields)]
+            return self._again(now_ms, due_ms)
+        if due and not missed and sensed >= 0 and self.names and (metrics := body.healthy(self.names, now_ms)):
+            self.sensed, self.tail = sensed, b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
+            return self._again(now_ms, due_ms)
         reading = body.reading(now_ms)
         notes = body.out_of_range(reading, now_ms)
-        self.sensed = sensed if what.codec == "platform_json" and not what.on_change else -1
+        self.sensed = sensed if self.names else -1
         if due:
             if missed:
                 notes.append(Missed("telemetry", missed))

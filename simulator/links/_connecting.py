@@ -146,7 +146,15 @@ class Connecting(asyncio.Protocol):
 
     def raw(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+            self._put(data)
+
+    def _put(self, data: bytes) -> None:
+        """Write, if there is a transport; of one that has broken we hear later, and what it has not sent is kept."""
+        if self._transport is not None:
+            try:  # noqa: SIM105 - for every message, and a context would cost as much as the rest
+                self._transport.write(data)
+            except RuntimeError:  # uvloop's word for a transport that has failed in this turn
+                pass
 
     def _shaped(self, network: Network, transport: asyncio.Transport) -> asyncio.Transport:
         """The transport, as it is behind a network."""

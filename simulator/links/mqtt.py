@@ -118,13 +118,15 @@ class Mqtt(Connecting):
     def flush(self) -> None:
         """Write what was sent in this turn, and tell of what left at QoS 0."""
         self._due = False
-        self._write()
-        self._settle()
+        if out := self._session.take():
+            self._put(out)
+        if self._session.events:
+            self._settle()
 
     def _write(self) -> None:
         data = self._session.take()
-        if data and self._transport is not None:
-            self._transport.write(data)
+        if data:
+            self._put(data)
 
     def _settle(self) -> None:
         """Hand the session's events to the sink; what the sink sends meanwhile leaves in one write."""
@@ -141,8 +143,8 @@ class Mqtt(Connecting):
         finally:
             self._due = due
         data = session.take()
-        if data and self._transport is not None:
-            self._transport.write(data)
+        if data:
+            self._put(data)
         if session.events and not due:
             self._due = True
             self._outbox.add(self, self._loop)
@@ -173,8 +175,13 @@ class Mqtt(Connecting):
         super()._hang_up()
 
     def data_received(self, data: bytes) -> None:
-        self._session.receive(data, monotonic())
-        self._settle()
+        session, now_s = self._session, monotonic()
+        told = session.puback(data, now_s)
+        if told is None:
+            session.receive(data, now_s)
+            self._settle()
+            return
+        self._sink.acknowledged(*told)  # What that sends leaves with what other links send in this turn.
 
     def pause_writing(self) -> None:
         self._session.pause()

@@ -125,7 +125,7 @@ class Tcp(Connecting):
         elif self._heartbeat and now_s - self._written_s >= self._endpoint.heartbeat_s and not self._paused:
             self._written_s = now_s
             self._asked_s = now_s if self._asked_s is None else self._asked_s
-            self._transport.write(self._heartbeat)
+            self._put(self._heartbeat)
 
     # --- out ---
 
@@ -165,7 +165,7 @@ class Tcp(Connecting):
                 told.append((waiting, CANNOT_BE_ACKNOWLEDGED))
         if frames:
             self._written_s = now_s
-            self._transport.write(b"".join(frames))
+            self._put(b"".join(frames))
         for waiting, code in told:
             self._sink.acknowledged(waiting.message, waiting.first_sent_s, code)
 

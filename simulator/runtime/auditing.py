@@ -8,18 +8,18 @@ why, but does not end it.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
-from simulator.audit import Book, Subject
+from simulator.audit import Books
 from simulator.causes import Causes
 from simulator.errors import BackendUnavailable
 from simulator.ledger import Event
-from simulator.matching import Audited, Deliveries, match
+from simulator.matching import Audited, Deliveries, Lives, match
 from simulator.ops import audit_table
 from simulator.ops.aws import Aws
 from simulator.targets import Addresses, AuditTable, Target
@@ -44,16 +44,18 @@ class Source(Protocol):
 class Api:
     """GET `?after=…&limit=…&since=…`: {"next": "…", "stored": [[kind, thing, stamp, ingest_ms, seq], …], …}."""
 
-    def __init__(self, url: str, since_ms: int, where: str = "") -> None:
+    def __init__(self, url: str, since_ms: int, where: str = "", headers: Mapping[str, str] | None = None) -> None:
         """What was stored before `since_ms` is of another run. `where` is what reports call it; absent: the URL."""
+        self._headers = headers
         parts = urlsplit(url)
         address = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
         self.where = where or f"{parts.scheme}://{address}{parts.path}"  # and no password in it
         self._url, self._since_ms, self._next = url, since_ms, "0"
 
     async def read(self, got: Deliveries) -> Deliveries:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+            async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
                 while True:
                     asked = {"after": self._next, "limit": str(PAGE), "since": str(self._since_ms)}
                     async with session.get(self._url, params=asked) as answer:
@@ -95,29 +97,21 @@ def source(target: Target, addresses: Addresses, aws: Aws | None, since_ms: int)
     if target.audit and aws:
         return Table(aws, target.audit, since_ms)
     if target.audit_url:
-        return Api(target.audit_url, since_ms)
+        same = addresses.api_url and target.audit_url.startswith(f"{addresses.api_url}/")
+        return Api(target.audit_url, since_ms, headers=addresses.api_headers if same else None)
     if addresses.kind == "sandbox":
-        return Api(f"{addresses.api_url}/api/audit", since_ms, "the sandbox's store")
+        return Api(f"{addresses.api_url}/api/audit", since_ms, "the sandbox's store", addresses.api_headers)
     return None
 
 
-class Said(Protocol):
-    """The fleet's half: of one engine, or of many."""
-
-    @property
-    def subjects(self) -> list[Subject]: ...
-
-    @property
-    def taken(self) -> int: ...
-
-    def book(self) -> Book: ...
-
-
 async def audited(
-    audit: Said, of: Source | None, events: Iterable[Event], end_ms: int, carriers: Mapping[str, str],
-    patience_s: float = PATIENCE_S,
+    audit: Books, of: Source | None, events: Iterable[Event], end_ms: int, carriers: Mapping[str, str],
+    patience_s: float = PATIENCE_S, follow: Callable[[Lives], None] | None = None,
 ) -> Audited:  # fmt: skip
-    """The fate of every message, and what explains it; BackendUnavailable when the source cannot be read."""
+    """The fate of every message, and what explains it; BackendUnavailable when the source cannot be read.
+
+    `follow` is told the life of each message, some at a time, from another thread.
+    """
     got = None
     if of is not None:
         got = Deliveries(of.where, audit.subjects)
@@ -125,4 +119,4 @@ async def audited(
         while (got := await of.read(got)).count < audit.taken and time.monotonic() < deadline_s:
             await asyncio.sleep(LOOK_S)
     causes = Causes(events, end_ms, carriers)
-    return await asyncio.to_thread(lambda: match(audit.book(), got, causes))
+    return await asyncio.to_thread(lambda: match(audit, got, causes, follow=follow))

@@ -39,7 +39,7 @@ from simulator.audit import Audit
 from simulator.checks import STORED_KINDS
 from simulator.errors import BackendUnavailable, FleetsimError, UsageError
 from simulator.ledger import Event, Ledger
-from simulator.runtime import accounts, brief
+from simulator.runtime import accounts, brief, garbage
 from simulator.runtime.brief import Brief
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import LEAVE_S, DeviceFailed, Engine
@@ -251,6 +251,7 @@ class Child:
                 fleet, self._setup.links(brief.addresses, loop), Downloads(brief.addresses.ca_file), self._ledger,
                 self._meter, Audit(STORED_KINDS, fleet.speaker),
             )  # fmt: skip
+            garbage.spare()
             if self._silent:
                 self._engine.silence()
         return self._engine

@@ -13,7 +13,7 @@ import aiohttp
 from simulator.messages import Chunk, Download, DownloadEnded
 from simulator.runtime.http import Http
 
-CONCURRENT_MAX = 256
+CONCURRENT_MAX = 1000
 CHUNK_BYTES = 64 * 1024
 PIECE_S = 0.25  # what a slow download gives at once is what its rate gives in this
 

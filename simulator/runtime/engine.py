@@ -22,6 +22,7 @@ from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.links import Link, Sink
 from simulator.messages import (
+    Answered,
     Booted,
     Connected,
     Disconnected,
@@ -48,10 +49,15 @@ from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
+# To wake up costs more than to send, so what is due within some two milliseconds goes out together: the first of it a
+# little late, the last of it a little early. (The loop's timers are late by up to a millisecond by themselves.)
+WAIT_MS, EARLY_MS = 0.5, 1.0
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
+ANSWERED = Answered("telemetry")
 LEAVE_S = 0.2  # so long a device that was switched off may still be answered
 
+_new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
 MakeLink = Callable[[Device, Sink], Link]
 
 
@@ -63,23 +69,23 @@ class DeviceFailed(FleetsimError):
         self.log_tail = [line.rstrip("\n") for line in traceback.format_exception(error)][-TAIL_MAX:]
 
 
-class Port:
+class Port(Way):
     """Where the link of one device meets the engine (links.Sink)."""
 
-    __slots__ = ("engine", "gone", "index", "link", "shaped", "way")
+    __slots__ = ("device", "engine", "gone", "link", "shaped")
 
     def __init__(self, engine: "Engine", index: int) -> None:
-        self.engine, self.index = engine, index
-        self.way = Way(index)
+        super().__init__(index)
+        self.engine, self.device = engine, engine.fleet.devices[index]
         self.gone = False  # The device was switched off: only answers to what it said still count.
         self.link: Link | None = None
         self.shaped = False  # The link takes the way through this port (links.Network).
 
     def carry(self, data: bytes, up: bool) -> list[Piece]:
-        return self.engine.fleet.devices[self.index].carry(data, up, self.engine.now_ms())
+        return self.device.carry(data, up, self.engine.now_ms())
 
     def reach(self) -> str | None:
-        return self.engine.fleet.devices[self.index].reach(self.engine.now_ms())
+        return self.device.reach(self.engine.now_ms())
 
     def connected(self, session_present: bool) -> None:
         if not self.gone:
@@ -96,12 +102,14 @@ class Port:
             self.engine.hear(self.index, Received(topic, payload))
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
-        engine = self.engine
+        engine, now_s = self.engine, time.monotonic()
         (engine.ledger.refused if reason_code >= 0x80 else engine.ledger.acknowledged)[message.kind] += 1
         if engine.audit:
-            engine.audit.answered(self.way, message, reason_code, engine.loop.time())
+            engine.audit.answered(self, message, reason_code, now_s)
         if engine.meter:
-            engine.meter.acknowledged(self.index, message, sent_at_s, reason_code)
+            engine.meter.acknowledged(self.index, message, sent_at_s, reason_code, now_s)
+        if self.device.in_turn and not self.gone:
+            engine.answered(self, ANSWERED if message.kind == "telemetry" else Answered(message.kind), now_s)
 
 
 class Engine:
@@ -127,7 +135,7 @@ class Engine:
         self._leaving: dict[int, Port] = {}
         self._stopped: set[int] = set()
         self._heap: list[tuple[int, int]] = []
-        self._pushed_ms: dict[int, int] = {}
+        self._pushed_ms = [NEVER_MS] * len(fleet.devices)  # when each is to be woken, by the heap
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = NEVER_MS
         self._handles: set[asyncio.TimerHandle] = set()
@@ -187,6 +195,24 @@ class Engine:
         except Exception as error:
             self._fail(index, error)
 
+    def answered(self, port: Port, said: Answered, now_s: float) -> None:
+        """Tell a device that takes turns that it was answered. The same as `hear`, for what there is most of."""
+        device, now_ms = port.device, int(self._zero_ms + now_s * 1000)
+        if now_ms > self._told_ms:
+            self._told_ms = now_ms
+        if self._closed or self._silent:
+            return
+        try:
+            outputs = device.receive(said, self._told_ms)
+            if len(outputs) == 1 and type(outputs[0]) is Publish and not device.faults:
+                self._publish(port, outputs[0], now_s)
+                if device.wake_at_ms < self._pushed_ms[port.index]:
+                    self._schedule(port.index)
+            else:
+                self._carry_out(port.index, outputs)
+        except Exception as error:
+            self._fail(port.index, error)
+
     def note(self, index: int, kind: str, detail: dict[str, object], thing: str = "") -> None:
         """Write to the ledger on behalf of a device, or of a child of it."""
         event = Event(self.now_ms(), "fleet", kind, thing or self.fleet.devices[index].thing, detail)
@@ -238,12 +264,14 @@ class Engine:
         port = self._leaving.pop(index, None)
         if port and port.link:
             port.link.close()
+            port.link = None  # or the two would hold each other for ever
 
     def _carry_out(self, index: int, outputs: list[Output]) -> None:
         for output in outputs:
+            if type(output) is Publish:  # by far the most, so it does not wait for the others
+                self._publish(self._ports[index], output, time.monotonic())
+                continue
             match output:
-                case Publish():
-                    self._publish(index, output)
                 case Note(kind, detail, thing):
                     self.note(index, kind, dict(detail), thing)
                 case Subscribe(filters):
@@ -274,18 +302,20 @@ class Engine:
             self._shape(index)
         self._schedule(index)
 
-    def _publish(self, index: int, message: Publish) -> None:
-        self.ledger.attempted[message.kind] += 1
-        port = self._ports[index]
+    def _publish(self, port: Port, message: Publish, now_s: float) -> None:
+        kind, topic, payload, qos, retain, expiry_s, stamp, due_ms = message
+        ledger = self.ledger
+        ledger.attempted[kind] += 1
         if self.audit:
-            self.audit.said(port.way, message, self.loop.time())
-        if self.meter and not message.due_ms:
-            message = message._replace(due_ms=self._zero_ms + 1000 * time.monotonic())
+            self.audit.said(port, message, now_s)
+        if not due_ms and self.meter and not (port.device.in_turn and port.device.online):  # those leave at once
+            due_ms = self._zero_ms + 1000 * now_s
+            message = _new(Publish, (kind, topic, payload, qos, retain, expiry_s, stamp, due_ms))
         assert port.link
         if port.link.send(message):
-            self.ledger.sent[message.kind] += 1
+            ledger.sent[kind] += 1
         else:
-            self._lost(index, message)
+            self._lost(port.index, message)
 
     def _lost(self, index: int, message: Publish) -> None:
         self.ledger.dropped[message.kind] += 1
@@ -324,8 +354,8 @@ class Engine:
         device = self.fleet.devices[index]
         if device.online:
             self.note(index, "disconnected", {"reason": "made anew"})
-        port.gone = True
-        port.link.sever()
+        port.gone, link, port.link = True, port.link, None
+        link.sever()
         device.cut_off()
         if device.powered:
             self._open(index)
@@ -392,12 +422,10 @@ class Engine:
 
     def _schedule(self, index: int) -> None:
         wake_at_ms = self.fleet.devices[index].wake_at_ms
-        if wake_at_ms == NEVER_MS:
-            return
         if wake_at_ms < self._told_ms:
             wake_at_ms = self._told_ms  # It has something to do since it heard of it, and not since before.
-        if self._pushed_ms.get(index) == wake_at_ms:
-            return
+        if wake_at_ms >= self._pushed_ms[index]:
+            return  # It is woken before, and sleeps on then.
         self._pushed_ms[index] = wake_at_ms
         heapq.heappush(self._heap, (wake_at_ms, index))
         if wake_at_ms < self._timer_ms:
@@ -407,19 +435,22 @@ class Engine:
         if self._timer:
             self._timer.cancel()
         self._timer_ms = wake_at_ms
-        self._timer = self.loop.call_at((wake_at_ms - self._zero_ms) / 1000, self._wake)
+        self._timer = self.loop.call_at((wake_at_ms + WAIT_MS - self._zero_ms) / 1000, self._wake)
 
     def _wake(self) -> None:
-        # A millisecond early is due: waking twice for it would cost more than it is worth.
-        now_ms = self._told_ms = max(self.now_ms(), self._timer_ms)
+        now_ms = int(self._zero_ms + time.monotonic() * 1000 + EARLY_MS)
+        now_ms = self._told_ms = max(now_ms, self._timer_ms, self._told_ms)
         self._timer, self._timer_ms = None, NEVER_MS
         heap, devices, late = self._heap, self.fleet.devices, self._gauge.slips_ms
         zero_ms, monotonic = self._zero_ms, time.monotonic
         while heap and heap[0][0] <= now_ms:
             wake_at_ms, index = heapq.heappop(heap)
-            if self._pushed_ms.get(index) == wake_at_ms:
-                del self._pushed_ms[index]
-            if devices[index].wake_at_ms <= now_ms and not self._silent:
+            if self._pushed_ms[index] != wake_at_ms:
+                continue  # It was woken since, or is to be woken before.
+            self._pushed_ms[index] = NEVER_MS
+            if devices[index].wake_at_ms > now_ms:
+                self._schedule(index)
+            elif not self._silent:
                 late.append(zero_ms + 1000 * monotonic() - wake_at_ms)
                 try:
                     self._carry_out(index, devices[index].step(now_ms))

@@ -102,6 +102,7 @@ class Meter:
         self._methods = methods
         self.epoch_ms = 0.0  # at second 0 of the engine's clock
         self._rows: dict[tuple[str, str], Row] = {}
+        self._latest = Row("", "")
         self._wanted_s: dict[int, float] = {}  # devices that are connecting, since when
         self._online: set[int] = set()
         self._spans_s: dict[tuple[int, str], float] = {}
@@ -124,14 +125,17 @@ class Meter:
         for span in SPANS:
             self._spans_s.pop((index, span.name), None)
 
-    def acknowledged(self, index: int, message: Publish, sent_at_s: float, reason_code: int) -> None:
-        """The far side answered a message."""
-        key = (self._methods[index] if self._methods else MQTT, message.kind)
-        row = self._rows.get(key) or self._row(*key)
-        row.times.extend((monotonic(), sent_at_s, message.due_ms))
-        if len(row.times) >= TOGETHER:
+    def acknowledged(self, index: int, message: Publish, sent_at_s: float, reason_code: int, at_s: float = 0.0) -> None:
+        """The far side answered a message, at a moment; 0: now."""
+        kind, _, payload, *_, due_ms = message
+        method, row = self._methods[index] if self._methods else MQTT, self._latest
+        if kind is not row.name or method is not row.method:  # as a rule it is of the same row as the one before
+            self._latest = row = self._row(method, kind)
+        times = row.times
+        times += (at_s or monotonic(), sent_at_s, due_ms)
+        if len(times) >= TOGETHER:
             row.count(self.epoch_ms)
-        row.payload_bytes += len(message.payload)
+        row.payload_bytes += len(payload)
         if reason_code >= 0x80:
             row.fail(f"refused with reason code 0x{reason_code:02x}")
 
@@ -153,7 +157,7 @@ class Meter:
 
     def take(self) -> list[Row]:
         """All rows that something happened in since the last time."""
-        rows, self._rows = list(self._rows.values()), {}
+        rows, self._rows, self._latest = list(self._rows.values()), {}, Row("", "")
         for row in rows:
             row.count(self.epoch_ms)
         return rows
@@ -166,7 +170,7 @@ class Meter:
     # Inside
 
     def _row(self, method: str, name: str) -> Row:
-        return self._rows.setdefault((method, name), Row(method, name))
+        return self._rows.get((method, name)) or self._rows.setdefault((method, name), Row(method, name))
 
     def _method(self, index: int) -> str:
         return self._methods[index] if self._methods else MQTT

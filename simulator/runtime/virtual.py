@@ -17,6 +17,7 @@ from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.links.memory import Memory
 from simulator.messages import (
+    Answered,
     Booted,
     Connected,
     Disconnected,
@@ -87,6 +88,8 @@ class VirtualPort:
         if runtime.audit:
             runtime.audit.answered(self.way, message, reason_code, runtime.clock.ms / 1000)
         (runtime.ledger.refused if reason_code >= 0x80 else runtime.ledger.acknowledged)[message.kind] += 1
+        if runtime.fleet.devices[self.index].in_turn:
+            runtime.hear(self.index, Answered(message.kind))
 
     def carry(self, data: bytes, up: bool) -> list[Piece]:
         return self.runtime.fleet.devices[self.index].carry(data, up, self.runtime.clock.now_ms())

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator import matching
 from simulator.audit import TOGETHER, Audit, Subject, Way
-from simulator.matching import FATES, LISTED_MAX, ODD, Audited, Deliveries, Fate, match
+from simulator.matching import FATES, LISTED_MAX, ODD, Audited, Deliveries, Fate, Lives, match
 from simulator.messages import Publish
 from tests.core.fleets import START_MS
 
@@ -87,8 +88,7 @@ def test_many_messages_take_32_bytes_each() -> None:
         it.answered(way, message, 0, stamp / 1000)
     for log in (it._said, it._answered):
         log.pack()
-        size = sum(column.nbytes for part in log._parts for column in part)
-        assert size == 16 * count
+        assert log.pile.all().nbytes == 16 * count
     assert it.book().said.stamp.tolist() == list(range(1, count + 1))
 
 
@@ -220,7 +220,7 @@ def test_pages_of_an_api() -> None:
     got = Deliveries("there", [Subject("telemetry", "a")])
     rows = got.page({"stored": [["telemetry", "a", 1], ["telemetry", "a", 2, 5], ["telemetry", "a", 3, 6, 7]]})
     assert (rows, got.count) == (3, 3)
-    assert got.rows("stored").tolist() == [[0, 0, 0], [1, 2, 3], [-1, 5, 6], [-1, -1, 7]]
+    assert got.pick(None).stored.tolist() == [[0, 0, 0], [1, 2, 3], [-1, 5, 6], [-1, -1, 7]]
     assert got.page({"dead": [["telemetry", "a", 4, 9, "why"]], "repeated": [["telemetry", "a", 1, 9]]}) == 2
     assert got.anew().count == 0
     with pytest.raises(ValueError, match="unpack"):
@@ -339,3 +339,39 @@ def test_every_message_is_accounted_for(
 def test_columns_are_small() -> None:
     it, _ = play("sss")
     assert it.book().said.subject.dtype == np.uint32
+
+
+def test_a_long_run_is_matched_some_subjects_at_a_time_and_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    things = [f"d{i}" for i in range(17)]
+    it, ways = Audit(KINDS, lambda index, topic: things[index]), [Way(index) for index in range(17)]
+    it.epoch_ms = EPOCH_MS
+    told = [(n, n * 7 % 17, KINDS[n % 3 == 0], n // 2 + 1, EPOCH_MS + 100 * n) for n in range(2_000)]
+    for n, index, kind, stamp, _ in told:
+        message = Publish(kind, f"{kind}/{things[index]}", b"", stamp=stamp)
+        it.said(ways[index], message, n / 10)
+        if n % 19 == 0:
+            it.dropped(ways[index], message)
+        else:
+            it.answered(ways[index], message, 0x87 if n % 23 == 0 else 0, n / 10)
+    got = Deliveries("there", it.subjects)
+    for n, index, kind, stamp, at_ms in told:
+        if n % 29 and n % 19:
+            got.stored(kind, things[index], stamp, int(at_ms) + (6_000 if n % 31 == 0 else 5), n)
+        elif n % 2:
+            got.dead(kind, things[index], stamp, int(at_ms), f"odd {n % 5}")
+        if n % 37 == 0:
+            got.repeated(kind, things[index], stamp, int(at_ms))
+    all_lives: list[Lives] = []
+    some_lives: list[Lives] = []
+    whole = match(it.book(), got, Nothing(), follow=all_lives.append)
+    monkeypatch.setattr(matching, "TOGETHER", 300)
+    apart = match(it, got, Nothing(), follow=some_lives.append)
+    assert apart.tallies == whole.tallies
+    assert {fate for tally in whole.tallies for fate in tally.fates} >= {"delivered", "late", "lost", "refused"}
+    assert Counter(apart.unexplained) == Counter(whole.unexplained)
+    assert sorted(apart.refusals) == sorted(whole.refusals)
+    for kind in KINDS:
+        assert apart.took_ms[kind].tolist() == whole.took_ms[kind].tolist()
+    assert len(some_lives) > len(all_lives) == 1
+    together = sorted(ms for some in some_lives for ms in some.stored_ms.tolist())
+    assert together == sorted(all_lives[0].stored_ms.tolist())

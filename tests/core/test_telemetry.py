@@ -2,15 +2,16 @@
 
 import json
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from simulator.behaviours.telemetry import TelemetryDuty
+from simulator.behaviours.telemetry import UNANSWERED_MS, TelemetryDuty
 from simulator.clock import VirtualClock
 from simulator.device import Device
 from simulator.ledger import Ledger
-from simulator.messages import Booted, Connected, Missed, Publish
+from simulator.messages import Answered, Booted, Connected, Missed, Output, Publish
 from simulator.runtime.virtual import Virtual
 from simulator.schema import union
 from tests.core.fleets import PUMP, START_MS, THING, World, fleet, profile
@@ -206,3 +207,77 @@ def test_devices_never_wait_for_one_another() -> None:
         virtual.start(index, START_MS)
     virtual.run_until(START_MS + 60_000)
     assert ledger.sent["telemetry"] in range(60 * 1000, 61 * 1000)
+
+
+IN_TURN = PUMP.replace("every_s: 10", "every_s: 0.5, in_turn: true")
+TURN = Answered("telemetry")
+
+
+def in_turn() -> Device:
+    device = fleet(profile(IN_TURN)).devices[0]
+    device.receive(Connected(False), START_MS)
+    return device
+
+
+def payload(outputs: list[Output]) -> dict[str, Any]:
+    [said] = [output for output in outputs if isinstance(output, Publish) and output.kind == "telemetry"]
+    found: dict[str, Any] = json.loads(said.payload)
+    assert found["device_timestamp"] == said.stamp
+    return found
+
+
+def test_in_turn_the_next_message_waits_for_the_answer_and_for_the_period() -> None:
+    device = in_turn()
+    first_ms = telemetry(device).wake_at_ms
+    assert payload(device.step(first_ms))["device_timestamp"] == first_ms
+    assert device.step(first_ms + 5_000) == [], "it was not answered"
+    assert device.receive(Answered("shadow_get"), first_ms + 5_001) == [], "another kind"
+    assert payload(device.receive(TURN, first_ms + 5_002))["device_timestamp"] == first_ms + 5_002
+    assert device.receive(TURN, first_ms + 5_100) == [], "sooner than the period"
+    assert device.wake_at_ms == first_ms + 5_502
+    assert payload(device.step(first_ms + 5_502))["device_timestamp"] == first_ms + 5_502
+
+
+def test_in_turn_nothing_is_missed_and_an_answer_that_never_comes_stops_nobody() -> None:
+    device = in_turn()
+    now_ms = telemetry(device).wake_at_ms
+    for _ in range(3):
+        outputs = device.step(now_ms)
+        assert payload(outputs)["device_timestamp"] == now_ms
+        assert not any(isinstance(output, Missed) for output in outputs)
+        assert telemetry(device).wake_at_ms == now_ms + UNANSWERED_MS
+        now_ms += UNANSWERED_MS
+    device.switched_off()
+    assert device.receive(TURN, now_ms) == [], "without power"
+
+
+def test_in_turn_in_virtual_time_every_period() -> None:
+    world = World(profile(IN_TURN))
+    world.run(60)
+    assert 115 <= world.ledger.acknowledged["telemetry"] <= 120
+
+
+def test_what_is_said_again_within_a_step_of_the_physics_is_what_would_have_been_said_anew() -> None:
+    """The quick way, where the sensors read the same as at the last message, and the long one."""
+    quick, long = in_turn(), in_turn()
+    now_ms = telemetry(quick).wake_at_ms
+    quick.step(now_ms)
+    long.step(now_ms)
+    seen = set()
+    for _ in range(40):
+        now_ms += 500 + now_ms % 7
+        telemetry(long).sensed = -1
+        mine, theirs = quick.receive(TURN, now_ms), long.receive(TURN, now_ms)
+        assert mine == theirs
+        seen.add(json.dumps(payload(mine)["data"]))
+    assert len(seen) > 3, "the physics went on"
+
+
+def test_a_fault_of_a_sensor_is_in_the_very_next_message() -> None:
+    device = in_turn()
+    now_ms = telemetry(device).wake_at_ms
+    before = payload(device.step(now_ms))["data"]["metrics"]["temp_c"]
+    fault = TypeAdapter(union("faults")).validate_python({"kind": "bias", "signal": "temp_c", "by": 500, "for_s": 1})
+    device.inject(fault, now_ms)
+    assert payload(device.receive(TURN, now_ms + 500))["data"]["metrics"]["temp_c"] > before + 300
+    assert payload(device.receive(TURN, now_ms + 1_500))["data"]["metrics"]["temp_c"] < before + 300

@@ -674,3 +674,76 @@ def test_nothing_is_lost_and_order_is_kept(steps: list[str], window: int, versio
     assert first == list(range(count))
     assert done == set(range(count))
     assert far.session.unfinished == 0
+
+
+# One PUBACK and nothing else, which is most of what comes
+
+
+def puback(packet_id: int, reason_code: int = 0, version: int = 5) -> bytes:
+    tail = bytes([reason_code]) if reason_code else b""
+    return bytes([0x40, 2 + len(tail)]) + packet_id.to_bytes(2, "big") + tail
+
+
+@pytest.mark.parametrize("reason_code", [0, 0x10, 0x97])
+def test_one_puback_is_told_at_once(reason_code: int) -> None:
+    far = Far()
+    far.connect()
+    far.session.drain()
+    for n in range(3):
+        far.session.publish(message(str(n)), 101.0 + n)
+        [said] = far.heard()
+        assert isinstance(said, p.Publish)
+        told = far.session.puback(puback(said.packet_id, reason_code), 200.0)
+        assert told == Acknowledged(message(str(n)), 101.0 + n, reason_code)
+        assert far.session.drain() == []
+        assert far.session.unfinished == 0
+
+
+def test_what_is_not_one_puback_is_left_to_receive() -> None:
+    far = Far()
+    far.connect()
+    far.session.drain()
+    for text in "abc":
+        far.session.publish(message(text), 100.0)
+    ids = [packet.packet_id for packet in far.heard() if isinstance(packet, p.Publish)]
+    assert far.session.unfinished == 3
+    others = (b"", b"\x40", puback(99), puback(ids[0]) + b"\x40", b"\xd0\x00", puback(ids[0]) + puback(ids[1]))
+    assert [far.session.puback(data, 100.0) for data in others] == [None] * len(others)
+    assert far.session.unfinished == 3
+    far.say_bytes(puback(ids[1])[:3])
+    assert far.session.puback(puback(ids[1])[3:] + b"\x40\x02\x00", 100.0) is None, "the middle of a packet"
+    assert far.session.puback(puback(ids[0]), 100.0) is None, "behind the beginning of another"
+    far.say_bytes(puback(ids[1])[3:])
+    assert [event.message.payload for event in far.session.drain() if isinstance(event, Acknowledged)] == [b"b"]
+    told = far.session.puback(puback(ids[2]), 100.0)
+    assert told is not None
+    assert (told.message.payload, far.session.unfinished) == (b"c", 1)
+
+
+def test_a_lone_message_is_sent_again_after_the_connection_was_lost() -> None:
+    far = Far(Settings("d1", clean_start=False, session_expiry_s=60))
+    far.connect()
+    far.session.publish(message("alone"), 100.0)
+    assert far.payloads() == ["alone"]
+    far.session.lost()
+    assert far.session.puback(puback(1), 100.0) is None
+    far.connect(p.Connack(session_present=True))
+    assert far.payloads() == ["alone!"]
+    assert far.session.unfinished == 1
+
+
+def test_a_lone_message_is_missed_in_time_and_its_packet_id_is_nobody_else_s() -> None:
+    far = Far(Settings("d1", answer_timeout_s=5.0))
+    far.connect()
+    far.session.publish(message("alone"), 100.0)
+    far.session.subscribe(("a/#",), 100.0)
+    said, asked = far.heard()
+    assert isinstance(said, p.Publish)
+    assert isinstance(asked, p.Subscribe)
+    assert said.packet_id != asked.packet_id
+    far.say(p.Suback(asked.packet_id, (1,)))
+    far.session.drain()
+    far.session.tick(104.0)
+    assert far.session.drain() == []
+    far.session.tick(105.0)
+    assert far.session.drain() == [Closed("no PUBACK within 5 s")]

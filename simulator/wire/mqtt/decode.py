@@ -31,7 +31,7 @@ class Decoder:
         self.version: p.Version = version
         self.error: MqttError | None = None
         self._size_max = packet_size_max
-        self.kept = bytearray()  # an unfinished packet
+        self.kept: bytes | bytearray = b""  # an unfinished packet
         self._needed = 0  # bytes without which the kept ones cannot become a packet
 
     def feed(self, data: bytes) -> list[p.Packet]:
@@ -43,7 +43,7 @@ class Decoder:
             if len(self.kept) < self._needed:
                 return []
             data = bytes(self.kept)
-            self.kept.clear()
+            self.kept = b""
         found: list[p.Packet] = []
         try:
             at = self._read(data, found)
@@ -53,7 +53,7 @@ class Decoder:
                 raise
             return found
         if at < len(data):
-            self.kept += data[at:]
+            self.kept = bytearray(data[at:])
         return found
 
     def _read(self, data: bytes, found: list[p.Packet]) -> int:

@@ -26,8 +26,11 @@ def publish_bytes(head: int, topic_field: bytes, packet_id: int, properties: byt
     `head` is its first byte, `topic_field` the topic behind its length, `properties` all of them behind their
     length (in 3.1.1, which has none, nothing at all).
     """
-    identifier = packet_id.to_bytes(2, "big") if packet_id else b""
-    length = len(topic_field) + len(identifier) + len(properties) + len(payload)
+    if not packet_id:
+        length = len(topic_field) + len(properties) + len(payload)
+        return b"".join((_HEADS[head], varint(length), topic_field, properties, payload))
+    length = len(topic_field) + 2 + len(properties) + len(payload)
+    identifier = packet_id.to_bytes(2, "big")
     return b"".join((_HEADS[head], varint(length), topic_field, identifier, properties, payload))
 
 

@@ -18,6 +18,8 @@ raise ValueError.
 """
 
 from collections import deque
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from simulator.messages import Publish
 from simulator.wire.mqtt import packets as p
@@ -52,9 +54,13 @@ from simulator.wire.mqtt.reasons import (
 FILTERS_IN_A_PACKET = 8  # AWS IoT cuts the connection for more
 FILTERS_WAITING_MAX = 1024
 HEAD_MAX = 13  # of a PUBLISH but for its topic: first byte, length, packet id, properties
-TOPICS_CACHED = 64  # a device has a handful of topics; whoever has more pays for the check again
 
-
+# What a session has none of, as a rule, is one and the same for all: it is made when it is needed. Nobody can write to
+# these by mistake: the mapping, the set and the list have no such methods, and the queue takes nothing.
+_NOTHING: Final = cast(dict[int, Any], MappingProxyType({}))
+_NOBODY: Final = cast(set[int], frozenset())
+_NO_LIST: Final = cast(list[Any], ())
+_NO_QUEUE: Final[deque[Any]] = deque(maxlen=0)
 _DOWN, _CONNECTING, _UP, _ENDED = range(4)
 
 _new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
@@ -71,9 +77,15 @@ class Session:
         "_heard_s",
         "_in_flight",
         "_keep_alive_s",
+        "_last_field",
+        "_last_topic",
+        "_lone",
+        "_lone_id",
+        "_lone_s",
         "_no_properties",
         "_out",
         "_packet_id",
+        "_plain",
         "_ping_s",
         "_qos_max",
         "_queue",
@@ -85,7 +97,6 @@ class Session:
         "_size_max",
         "_started_s",
         "_state",
-        "_topics",
         "_unacknowledged",
         "_unreleased",
         "_v5",
@@ -105,18 +116,24 @@ class Session:
         self._v5 = settings.version == p.V5
         self._no_properties = b"\x00" if self._v5 else b""
         self._state = _DOWN
+        self._plain = False  # up, and nothing waits, is exact or unfinished: as good as always
         self._decoder = Decoder(settings.version, settings.packet_size_max)
         self._out: list[bytes] = []
         self.events: list[Event] = []
-        self._queue: deque[Publish] = deque()
-        self._in_flight: dict[int, Acknowledged] = {}  # packet id → what is told once the server took it
-        self._exact: dict[int, float | None] = {}  # those of QoS 2: when PUBREL was written, None before PUBREC
-        self._resend: list[tuple[int, Publish, float]] = []  # in flight when the connection was lost
-        self._requests: dict[int, tuple[tuple[str, ...], bool, float]] = {}  # filters, subscribe?, when
-        self._waiting: list[tuple[tuple[str, ...], bool]] = []  # for the connection
-        self._unacknowledged: dict[int, int] = {}  # packet ids of the server → QoS, with auto_ack off
-        self._unreleased: set[int] = set()  # packet ids of the server, given at QoS 2, until PUBREL: 65,535 at most
-        self._topics: dict[str, bytes] = {}
+        self._queue: deque[Publish] = _NO_QUEUE
+        self._in_flight: dict[int, Acknowledged] = _NOTHING  # packet id → what is told once the server took it
+        # Of QoS 1, and alone in flight: it is not in the dictionary, which would be one more thing to find in memory.
+        self._lone: Publish | None = None
+        self._lone_id = 0
+        self._lone_s = 0.0
+        self._exact: dict[int, float | None] = _NOTHING  # those of QoS 2: when PUBREL was written, None before PUBREC
+        self._resend: list[tuple[int, Publish, float]] = _NO_LIST  # in flight when the connection was lost
+        self._requests: dict[int, tuple[tuple[str, ...], bool, float]] = _NOTHING  # filters, subscribe?, when
+        self._waiting: list[tuple[tuple[str, ...], bool]] = _NO_LIST  # for the connection
+        self._unacknowledged: dict[int, int] = _NOTHING  # packet ids of the server → QoS, with auto_ack off
+        self._unreleased: set[int] = _NOBODY  # packet ids of the server, given at QoS 2, until PUBREL: 65,535 at most
+        self._last_topic: str | None = None
+        self._last_field = b""  # of a PUBLISH: as a rule the next one is on the same
         self._packet_id = 0
         self._connection = 0
         self._resumable = False
@@ -141,7 +158,7 @@ class Session:
     @property
     def unfinished(self) -> int:
         """How many messages wait or are not acknowledged yet."""
-        return len(self._queue) + len(self._in_flight) + len(self._resend)
+        return len(self._queue) + len(self._in_flight) + len(self._resend) + (1 if self._lone_id else 0)
 
     def take(self) -> bytes:
         """The bytes to write now; empty when there are none."""
@@ -193,30 +210,29 @@ class Session:
 
     def lost(self) -> None:
         """The transport is gone. What was not acknowledged is kept for the next one."""
-        self._state = _DOWN
+        self._state, self._plain = _DOWN, False
         self._decoder = Decoder(self.settings.version, self.settings.packet_size_max)
         self._out.clear()
-        self._requests.clear()
-        self._unacknowledged.clear()
+        self._requests = self._unacknowledged = _NOTHING
         self._ping_s = None
         self._writable = True
-        if self._in_flight:
+        if self._together():
             kept = [(packet_id, told.message, told.sent_at_s) for packet_id, told in self._in_flight.items()]
-            self._resend[:0] = kept
-            self._in_flight.clear()
+            self._resend = [*kept, *self._resend]
+        self._in_flight = _NOTHING
 
     def disconnect(self, reason_code: int = 0) -> None:
         """Say goodbye; the owner then closes the transport."""
         if self._state in (_CONNECTING, _UP):
             self._out.append(encode(p.Disconnect(reason_code if self._v5 else 0), self.settings.version))
-        self._state = _ENDED
+        self._state, self._plain = _ENDED, False
 
     def _close(self, reason: str, reason_code: int | None = None) -> None:
         if self._state == _ENDED:
             return
         if reason_code is not None and self._v5 and self._state == _UP:
             self._out.append(encode(p.Disconnect(reason_code)))
-        self._state = _ENDED
+        self._state, self._plain = _ENDED, False
         self.events.append(Closed(reason))
 
     # --- out ---
@@ -226,51 +242,57 @@ class Session:
         if message.qos > 2:
             raise ValueError(f"QoS is 0, 1 or 2, not {message.qos}")
         if (
-            self._state == _UP
-            and not self._queue
-            and not self._resend
+            (self._plain or (self._state == _UP and not self._queue and not self._resend))
             and self._writable
-            and (not message.qos or len(self._in_flight) < self._window)
+            and (not message.qos or len(self._in_flight) + (1 if self._lone_id else 0) < self._window)
         ):
             self._send(message, now_s)
             return True
         if len(self._queue) >= self.settings.queue_max:
             return False
         self._topic(message.topic)  # a wrong topic is the caller's mistake now, not the queue's later
+        if self._queue is _NO_QUEUE:
+            self._queue = deque()
         self._queue.append(message)
+        self._plain = False
         return True
 
     def _topic(self, topic: str) -> bytes:
-        topics = self._topics
-        field = topics.get(topic)
-        if field is None:
-            field = topic_name(topic)
-            if len(topics) >= TOPICS_CACHED:
-                topics.clear()
-            topics[topic] = field
-        return field
+        if topic != self._last_topic:
+            self._last_field = topic_name(topic)
+        self._last_topic = topic
+        return self._last_field
 
     def _send(self, message: Publish, now_s: float) -> None:
         """Write a message for the first time."""
         _, topic, payload, qos, retain, expiry_s, _, _ = message
-        field = self._topics.get(topic) or self._topic(topic)
+        field = self._last_field if topic is self._last_topic else self._topic(topic)
         properties = self._no_properties if expiry_s is None else self._properties(expiry_s)
+        length = len(field) + len(payload)
         if (
-            qos > self._qos_max
-            or (retain and not self._retain_allowed)
-            or len(field) + len(payload) + HEAD_MAX > self._size_max
+            qos > self._qos_max or (retain and not self._retain_allowed) or length + HEAD_MAX > self._size_max
         ) and self._refused(message, now_s):
             return
         self._said_s = now_s
         if qos:
             packet_id = self._packet_id % 0xFFFF + 1
-            if packet_id in self._in_flight or packet_id in self._requests:
-                packet_id = self._free_packet_id(packet_id)
+            if (
+                self._plain
+                and not self._lone_id
+                and self._in_flight is _NOTHING
+                and self._requests is _NOTHING
+                and qos == 1
+            ):
+                self._lone, self._lone_id, self._lone_s = message, packet_id, now_s
+            else:
+                in_flight = self._together()
+                if packet_id in in_flight or packet_id in self._requests:
+                    packet_id = self._free_packet_id(packet_id)
+                in_flight[packet_id] = _new(Acknowledged, (message, now_s, 0))
             self._packet_id = packet_id
-            self._in_flight[packet_id] = _new(Acknowledged, (message, now_s, 0))
             head = 0x33 if retain else 0x32
             if qos == 2:
-                self._exact[packet_id] = None
+                self._exactly_once(packet_id, None)
                 head += 2
             self._out.append(publish_bytes(head, field, packet_id, properties, payload))
         else:
@@ -295,16 +317,32 @@ class Session:
         self.events.append(Acknowledged(message, sent_at_s, reason_code))
         return True
 
+    def _exactly_once(self, packet_id: int, released_s: float | None) -> None:
+        if self._exact is _NOTHING:
+            self._exact = {}
+        self._exact[packet_id] = released_s
+        self._plain = False
+
+    def _together(self) -> dict[int, Acknowledged]:
+        """All that is in flight, to be changed."""
+        if self._in_flight is _NOTHING:
+            self._in_flight = {}
+        if self._lone is not None:
+            self._in_flight[self._lone_id] = Acknowledged(self._lone, self._lone_s, 0)
+            self._lone, self._lone_id = None, 0
+        return self._in_flight
+
     def _free_packet_id(self, packet_id: int) -> int:
         # All that hold an id are together fewer than there are ids, so this ends.
         held = {packet_id for packet_id, _, _ in self._resend}
+        held.add(self._lone_id)
         while packet_id in self._in_flight or packet_id in self._requests or packet_id in held:
             packet_id = packet_id % 0xFFFF + 1
         return packet_id
 
     def _pump(self, now_s: float) -> None:
         """Send what waits, as far as the window and the transport allow."""
-        window, in_flight = self._window, self._in_flight
+        window, in_flight = self._window, self._together()
         while self._resend and self._writable and len(in_flight) < window:
             packet_id, message, sent_at_s = self._resend.pop(0)
             told = Acknowledged(message, sent_at_s, 0)
@@ -312,7 +350,7 @@ class Session:
                 self._release(packet_id, told, now_s)
                 continue
             if self._refused(message, sent_at_s):
-                self._exact.pop(packet_id, None)
+                self._not_exact(packet_id)
                 continue
             head = 0x30 | message.qos << 1 | message.retain
             if packet_id:
@@ -320,7 +358,7 @@ class Session:
             else:
                 packet_id = self._packet_id = self._free_packet_id(self._packet_id % 0xFFFF + 1)
                 if message.qos == 2:
-                    self._exact[packet_id] = None
+                    self._exactly_once(packet_id, None)
             in_flight[packet_id] = told
             properties = self._properties(message.expiry_s)
             field = self._topic(message.topic)
@@ -329,6 +367,8 @@ class Session:
         queue = self._queue
         while queue and self._writable and (len(in_flight) < window or not queue[0].qos):
             self._send(queue.popleft(), now_s)
+        if not queue:
+            self._queue = _NO_QUEUE
 
     def pause(self) -> None:
         """The transport is full: messages wait in the queue from now on."""
@@ -339,6 +379,7 @@ class Session:
         self._writable = True
         if self._state == _UP:
             self._pump(now_s)
+            self._look()
 
     def subscribe(self, filters: tuple[str, ...], now_s: float) -> None:
         """Subscribe at the QoS of the settings, or the server's best; now or when the connection is up."""
@@ -357,6 +398,7 @@ class Session:
         if waiting > FILTERS_WAITING_MAX:
             raise ValueError(f"{waiting} topic filters wait for the connection, at most {FILTERS_WAITING_MAX}")
         for start in range(0, len(filters), FILTERS_IN_A_PACKET):
+            self._waiting = self._waiting or []
             self._waiting.append((filters[start : start + FILTERS_IN_A_PACKET], subscribe))
         if self._state == _UP:
             self._send_requests(now_s)
@@ -365,6 +407,8 @@ class Session:
         while self._waiting:
             filters, subscribe = self._waiting.pop(0)
             packet_id = self._packet_id = self._free_packet_id(self._packet_id % 0xFFFF + 1)
+            if self._requests is _NOTHING:
+                self._requests = {}
             self._requests[packet_id] = (filters, subscribe, now_s)
             packet: p.Packet
             if subscribe:
@@ -387,6 +431,8 @@ class Session:
         if qos == 1:
             self._out.append(puback_bytes(packet_id))
         else:
+            if self._unreleased is _NOBODY:
+                self._unreleased = set()
             self._unreleased.add(packet_id)
             self._out.append(encode(p.Pubrec(packet_id), self.settings.version))
 
@@ -394,6 +440,17 @@ class Session:
 
     def receive(self, data: bytes, now_s: float) -> None:
         """Bytes came."""
+        self._together()
+        self._receive(data, now_s)
+        self._look()
+
+    def _look(self) -> None:
+        """Is it as plain as always?"""
+        if not self._in_flight:
+            self._in_flight = _NOTHING
+        self._plain = self._state == _UP and not (self._exact or self._queue or self._resend or self._decoder.kept)
+
+    def _receive(self, data: bytes, now_s: float) -> None:
         self._heard_s = now_s
         decoder = self._decoder
         if self._state == _UP and not decoder.kept and not self._exact:
@@ -414,6 +471,27 @@ class Session:
         if decoder.error is not None:
             self._close(f"the server sent what is not MQTT: {decoder.error}", decoder.error.reason_code)
 
+    def puback(self, data: bytes, now_s: float) -> Acknowledged | None:
+        """What most of the bytes are that come: one PUBACK without properties, and no more. None: it is not that.
+
+        Its event, which `drain` then does not give; for everything else there is `receive`.
+        """
+        size = len(data)
+        if (size != 4 and (size != 5 or not self._v5)) or data[0] != 0x40 or data[1] != size - 2 or not self._plain:
+            return None
+        packet_id, reason_code = data[2] << 8 | data[3], data[4] if size == 5 else 0  # such as: nobody has subscribed
+        if packet_id == self._lone_id and packet_id:
+            told: Acknowledged = _new(Acknowledged, (self._lone, self._lone_s, reason_code))
+            self._lone, self._lone_id, self._heard_s = None, 0, now_s
+            return told
+        if packet_id not in self._in_flight:
+            return None
+        message, sent_at_s, _ = self._in_flight.pop(packet_id)
+        if not self._in_flight:
+            self._in_flight = _NOTHING
+        self._heard_s = now_s
+        return _new(Acknowledged, (message, sent_at_s, reason_code))
+
     def _receive_pubacks(self, data: bytes, now_s: float) -> bytes:
         """The hot path: PUBACKs without properties at the front of a chunk; gives what is left."""
         at = 0
@@ -429,7 +507,7 @@ class Session:
                 break
             told = in_flight.pop(data[at + 2] << 8 | data[at + 3], None)
             if told is not None:
-                events.append(told._replace(reason_code=reason_code) if reason_code else told)
+                events.append(_new(Acknowledged, (told[0], told[1], reason_code)) if reason_code else told)
             at += length + 2
         if at and (self._queue or self._resend):
             self._pump(now_s)
@@ -458,8 +536,8 @@ class Session:
                 else:  # one that it does not know any more is one that it has done
                     self._done(packet_id, 0 if reason_code == PACKET_ID_NOT_FOUND else reason_code, now_s)
             case p.Pubrel(packet_id):
-                known = packet_id in self._unreleased
-                self._unreleased.discard(packet_id)
+                if known := packet_id in self._unreleased:
+                    self._unreleased.discard(packet_id)
                 unknown = PACKET_ID_NOT_FOUND if self._v5 and not known else 0
                 self._out.append(encode(p.Pubcomp(packet_id, unknown), self.settings.version))
             case p.Suback(packet_id, reason_codes):
@@ -476,11 +554,15 @@ class Session:
 
     def _done(self, packet_id: int, reason_code: int, now_s: float) -> None:
         """The server has answered a message for the last time."""
-        self._exact.pop(packet_id, None)
+        self._not_exact(packet_id)
         told = self._in_flight.pop(packet_id, None)
         if told is not None:
             self.events.append(told._replace(reason_code=reason_code))
             self._pump(now_s)
+
+    def _not_exact(self, packet_id: int) -> None:
+        if packet_id in self._exact:
+            del self._exact[packet_id]
 
     def _pubrec(self, packet_id: int, reason_code: int, now_s: float) -> None:
         told = self._in_flight.get(packet_id)
@@ -499,7 +581,7 @@ class Session:
     def _release(self, packet_id: int, told: Acknowledged, now_s: float) -> None:
         """The server has the message: say that its packet id may be used again."""
         self._in_flight[packet_id] = told
-        self._exact[packet_id] = now_s
+        self._exactly_once(packet_id, now_s)
         self._said_s = now_s
         self._out.append(encode(p.Pubrel(packet_id), self.settings.version))
 
@@ -538,8 +620,7 @@ class Session:
             else:
                 self.events.append(Acknowledged(message, sent_at_s, 0))
         self._resend = again
-        self._exact.clear()
-        self._unreleased.clear()
+        self._exact, self._unreleased = _NOTHING, _NOBODY
 
     def _received(self, packet: p.Publish) -> None:
         topic, payload, qos, retain, dup, packet_id, properties = packet
@@ -561,6 +642,8 @@ class Session:
                 self._acknowledge(packet_id, qos)
             else:
                 ack_token = self._connection << 16 | packet_id
+                if self._unacknowledged is _NOTHING:
+                    self._unacknowledged = {}
                 self._unacknowledged[packet_id] = qos
                 if self._v5 and len(self._unacknowledged) > self.settings.receive_maximum:
                     self._close(
@@ -571,7 +654,10 @@ class Session:
         self.events.append(Received(topic, payload, qos, retain, dup, ack_token, properties))
 
     def _answered(self, packet_id: int, reason_codes: tuple[int, ...], subscribe: bool) -> None:
-        filters, asked_subscribe, _ = self._requests.pop(packet_id, ((), subscribe, 0.0))
+        filters, asked_subscribe, _ = self._requests.get(packet_id, ((), subscribe, 0.0))
+        if packet_id in self._requests:
+            del self._requests[packet_id]
+            self._requests = self._requests or _NOTHING
         if not subscribe and not reason_codes:
             reason_codes = (0,) * len(filters)  # 3.1.1 says nothing about each
         if asked_subscribe != subscribe or len(filters) != len(reason_codes):
@@ -592,7 +678,8 @@ class Session:
             return
         if self._state != _UP:
             return
-        if self._in_flight:
+        if self._lone_id or self._in_flight:
+            self._together()
             # The oldest is the first; what was sent again counts from the reconnect on.
             packet_id, told = next(iter(self._in_flight.items()))
             released_s = self._exact.get(packet_id)
