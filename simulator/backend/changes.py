@@ -16,13 +16,14 @@ from typing import Any, Literal, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from simulator.backend.conditions import formula_key
 from simulator.backend.config import BackendConfig
 from simulator.backend.effects import DeadLetter, Record, SaveConfigured, SaveVersion
 from simulator.backend.pipeline import Pipeline
 from simulator.backend.platform.formulas import Formula, Formulas, read_formula, read_formulas
 from simulator.backend.platform.settings import Master
 from simulator.backend.queries import Queries
-from simulator.backend.rules import RULES_MAX, Rule, Rules, read_rule, shown
+from simulator.backend.rules import RULES_MAX, Rule, Rules, check_formulas, read_rule, shown
 from simulator.backend.store import Store
 from simulator.errors import UsageError
 from simulator.schema import parse
@@ -154,6 +155,7 @@ class Changes:
         _is_named(entry, "rule", name)
         known = [*self._products, *self._kept.specs] if self._products else []
         rule = read_rule("rule", entry, known)
+        check_formulas("rule", rule, self._kept.formulas.by_id)
         rules = self._kept.rules.by_id
         if name not in rules and len(rules) >= RULES_MAX:
             raise UsageError(f"rules: there are {RULES_MAX} already, which is the most")
@@ -208,6 +210,9 @@ class Changes:
         """Do away with a formula and its values; False when there is none."""
         if name not in self._kept.formulas.by_id:
             return False
+        for rule in self._kept.rules.by_id.values():
+            if rule.condition and formula_key(name) in rule.compiled.formulas:
+                raise UsageError(f"formula '{name}': rule '{rule.ruleId}' looks at it; change or delete that first")
         self._formulas_are(name, None)
         return True
 

@@ -7,14 +7,14 @@ was heard again within `after_s`. Nor has one of type `fire`: the fire predictio
 nobody wrote one, FIRE_RULE is it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from simulator.backend.by_product import ANY_PRODUCT, by_product, of_product
-from simulator.backend.conditions import Condition, compile_condition
+from simulator.backend.conditions import Condition, compile_condition, formula_key
 from simulator.errors import UsageError, did_you_mean
 
 RULES_MAX = 1000
@@ -162,6 +162,14 @@ def load_rules(raw: Sequence[Mapping[str, Any]], products: Sequence[str] = ()) -
         seen[rule.ruleId] = i
         rules.append(rule)
     return Rules(rules)
+
+
+def check_formulas(where: str, rule: Rule, formulas: Iterable[str]) -> None:
+    """UsageError when a rule looks at a formula that there is not; `formulas` are their ids."""
+    known = {formula_key(name) for name in formulas}
+    for name in rule.compiled.formulas if rule.condition else ():
+        if name not in known:
+            raise UsageError(f"{where}.condition: there is no formula for '{name}'{did_you_mean(name, sorted(known))}")
 
 
 def read_rule(where: str, entry: Any, products: Sequence[str] = ()) -> Rule:

@@ -83,7 +83,7 @@ def load(
         arguments += ["--processes", str(processes), "--enable-rebalancing", "--master-port", port]
         arguments += ["--master-bind-port", port]
     print(
-        f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
+        f"{read.scenario}{f': {read.title}' if read.title else ''} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,
     )
     print(capacity, file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 from simulator import scenarios
 from simulator.backend.config import read_config
 from simulator.backend.platform.formulas import read_formulas
-from simulator.backend.rules import load_rules
+from simulator.backend.rules import check_formulas, load_rules
 from simulator.errors import UsageError
 from simulator.parameters import Value
 from simulator.profiles import Profile
@@ -23,8 +23,10 @@ def read_scenario(
     """As `scenarios.read`; what the backend would refuse of rules, formulas and the rest is a YamlProblem too."""
     scenario, profiles = scenarios.read(path, given, seed)
     try:
-        load_rules(scenario.sandbox.rules, sorted({profile.thing_type for profile in profiles.values()}))
-        read_formulas(scenario.sandbox.formulas)
+        rules = load_rules(scenario.sandbox.rules, sorted({profile.thing_type for profile in profiles.values()}))
+        formulas = read_formulas(scenario.sandbox.formulas).by_id
+        for i, entry in enumerate(scenario.sandbox.rules):
+            check_formulas(f"rules[{i}]", rules.by_id[str(entry["ruleId"])], formulas)
         read_config({**_NOWHERE, **scenario.sandbox.told})
     except UsageError as error:
         mistake = str(error)

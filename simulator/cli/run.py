@@ -57,7 +57,7 @@ def run(
     writable.folder(folder, "--out")
     plan = Plan(read, profiles, used_seed, aim, folder, state, (scenario, target), mode, record_mb * 1024 * 1024, stay)
     print(
-        f"{read.scenario}: {read.title or 'no title'} · {len(read.things())} devices · seed {used_seed}",
+        f"{read.scenario}{f': {read.title}' if read.title else ''} · {len(read.things())} devices · seed {used_seed}",
         file=sys.stderr,
     )
     print(capacity, file=sys.stderr)

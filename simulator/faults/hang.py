@@ -15,7 +15,7 @@ from simulator.faults import Active, Expected, Family, Fault, Subject, watched
 
 
 class Hang(Fault):
-    """The part holds `at` until it is restarted."""
+    """The part holds one value until it is restarted."""
 
     family: ClassVar[Family] = "device"
     example: ClassVar[str] = "{kind: hang, part: fan_level, recurs_after_s: 6, fixed_in: 1.1.0}"

@@ -77,7 +77,7 @@ class Pages:
         views: dict[str, Callable[[], Response]] = {
             "/fleet": lambda: _page("fleet.html"), "/fleet/table": lambda: _page("table.html"),
             "/fleet/picture.json": lambda: _json(self.now()), "/fleet/rows.json": lambda: _json(self.rows()),
-            "/fleet/rows.csv": self._csv, "/metrics": lambda: Response(self._metrics.text(), mimetype=PROMETHEUS),
+            "/fleet/rows.csv": self._csv, "/metrics": lambda: Response(self._metrics.text(), content_type=PROMETHEUS),
         }  # fmt: skip
         for address, view in views.items():
             found.add_url_rule(address, address.strip("/").replace("/", "_").replace(".", "_"),
@@ -109,7 +109,7 @@ class Pages:
         return picture
 
     def _csv(self) -> Response:
-        answer = Response(metrics.table(self._picture().get("rows", ())), mimetype="text/csv; charset=utf-8")
+        answer = Response(metrics.table(self._picture().get("rows", ())), content_type="text/csv; charset=utf-8")
         answer.headers["Content-Disposition"] = "attachment; filename=fleet.csv"
         return answer
 
@@ -129,7 +129,7 @@ class Pages:
 
 
 def _page(name: str) -> Response:
-    answer = Response((FOLDER / name).read_text("utf-8"), mimetype="text/html; charset=utf-8")
+    answer = Response((FOLDER / name).read_text("utf-8"), content_type="text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = POLICY
     return _guarded(answer)
 

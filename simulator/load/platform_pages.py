@@ -77,7 +77,7 @@ class PlatformPages:
             )  # fmt: skip
         except requests.RequestException:
             return _json({"error": "the platform does not answer"}, 503)
-        return _plain(Response(_body(answer), answer.status_code, mimetype=answer.headers.get("Content-Type")))
+        return _plain(Response(_body(answer), answer.status_code, content_type=answer.headers.get("Content-Type")))
 
     def _place(self) -> tuple[str, str | None] | None:
         brief = self._brief()

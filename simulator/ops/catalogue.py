@@ -37,7 +37,7 @@ def _must_be_ours(image: Image, attributes: Mapping[str, str]) -> None:
     if attributes.get("signature") != image.signature:
         raise UsageError(
             f"package {image.package} {image.version} is there already, from a run with another manufacturer's key; "
-            "give that run's folder with --state"
+            "give the folder that run was given with --state, or remove what it made with `fleetsim cleanup all`"
         )
 
 

@@ -11,6 +11,7 @@ from simulator.checks import Facts, Result
 from simulator.errors import CHECKS_FAILED, PASSED, Inconclusive
 from simulator.faults._part import PartFault
 from simulator.fleet import Fleet
+from simulator.ledger import Ledger
 from simulator.matching import FATES, Tally
 from simulator.report import facts as told
 from simulator.report.facts import Rate, Report, Series, Verdict
@@ -39,7 +40,7 @@ def report(
             verdict, exit_code = "inconclusive", Inconclusive.exit_code
         else:
             verdict, exit_code = ("failed", CHECKS_FAILED) if failed else ("passed", PASSED)
-        reason = reason or slow
+        reason = reason or slow or (_by_hand(ledger) if failed else "")
     accounts = told.accounting(ledger.attempted, ledger.sent, ledger.acknowledged, facts.stored, ledger.missed)
     timeline, left_out = told.timeline(ledger.events)
     by_source = {source: [e for e in ledger.events if e.source == source] for source in ("fleet", "backend")}
@@ -69,6 +70,13 @@ def report(
         events_dropped=ledger.events_dropped + left_out,
         strain=_strain(record, pace, slow),
     )
+
+
+def _by_hand(ledger: Ledger) -> str:
+    """What explains a check that counts exactly, if somebody was at the controls."""
+    steps = sum(event.kind == "step_by_hand" for event in ledger.events)
+    some = "a step was" if steps == 1 else f"{steps} steps were"
+    return f"{some} made by hand, of which the scenario's exact counts know nothing" if steps else ""
 
 
 def bounds(scenario: Scenario, fleet: Fleet) -> strain.Bounds:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from simulator.backend.platform import formulas as formulas_module
 from simulator.backend.platform.formulas import Formula, Values, compute, read_formulas
 from simulator.errors import UsageError
-from tests.backend.platform_world import NOW_MS, World
+from tests.backend.platform_world import HOT, NOW_MS, World
 
 HEALTH = {
     "formulaId": "health-score-prod-a", "productId": "prod-a",
@@ -133,7 +133,7 @@ def test_a_rule_uses_a_formula(start: Start) -> None:
     world.pipeline.commit()
     [event] = world.queries.events(0)["events"]
     assert (event["kind"], event["detail"]["value"]) == ("alarm_raised", 30.0)
-    world.changes.delete_formula("health-score-prod-a")
+    world.again(formulas=[])
     world.say(at_ms=NOW_MS + 2, tempC=60, vibration=1)
     world.pipeline.commit()
     assert world.kinds() == ["alarm_raised"], "unknown is neither bad nor good"
@@ -216,3 +216,18 @@ def test_disorder_comes_to_the_same_values(data: st.DataObject) -> None:
             compute(_FORMULAS, found, sample, at_ms)
         ends.append(found)
     assert ends[0] == ends[1]
+
+
+def test_a_rule_may_only_look_at_a_formula_that_there_is(tmp_path: Path) -> None:
+    world = World(tmp_path, formulas=[{"formulaId": "health-a", "productId": "*", "expression": "t * 2"}])
+    try:
+        rule = {**HOT, "ruleId": "worn", "condition": "formulas.helth_a < 20"}
+        with pytest.raises(UsageError, match=r"did you mean 'formulas\.health_a'"):
+            world.changes.put_rule("worn", orjson.dumps(rule))
+        world.changes.put_rule("worn", orjson.dumps(rule | {"condition": "formulas.health_a < 20"}))
+        with pytest.raises(UsageError, match="rule 'worn' looks at it"):
+            world.changes.delete_formula("health-a")
+        world.changes.delete_rule("worn")
+        assert world.changes.delete_formula("health-a")
+    finally:
+        world.stop()

@@ -73,7 +73,7 @@ def test_what_it_says(start: Start) -> None:
         },
         "state": "sent", "sent_at_ms": NOW_MS + 1000, "tries": 0, "error": "",
     }  # fmt: skip
-    assert closed["subject"] == "[act now] V: closed: in range for 1 s"
+    assert closed["subject"] == "[closed] V: in range for 1 s"
 
 
 def test_from_the_second_level_on_everybody_is_told(start: Start) -> None:

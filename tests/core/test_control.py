@@ -8,6 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
+from simulator.runtime import account
 from simulator.runtime.conductor import Conductor, Record
 from simulator.runtime.control import Controls
 from simulator.runtime.control_server import ControlServer
@@ -153,3 +154,17 @@ def test_over_http_only_with_the_token_and_only_while_there_is_a_run() -> None:
             await hands.live.engine.close()
 
     run(story)
+
+
+def test_a_verdict_says_that_somebody_was_at_the_controls() -> None:
+    async def story(hands: Hands) -> None:
+        assert (await hands.step({"kind": "inject", "things": [THING], "fault": HANG}))[0] == 200
+        one = Scenario.model_validate(QUIET | {"checks": [{"kind": "detected", "equals": 0}]})
+        facts = hands.conductor.facts()
+        facts.alarms = [{"thing": THING, "rule_id": "r", "state": "open", "raised_at_ms": facts.end_ms}]
+        told = account.report(one, 7, ("", ""), hands.live.fleet, hands.record, facts, facts.end_ms, None, 0)
+        assert (told.verdict, told.reason) == (
+            "failed", "a step was made by hand, of which the scenario's exact counts know nothing",
+        )  # fmt: skip
+
+    by_hand(story)

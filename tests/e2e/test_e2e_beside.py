@@ -223,7 +223,7 @@ def test_another_manufacturer_is_told_before_its_fleet_connects(beside: Beside, 
     command = beside.again("quick-loop")
     assert command.wait() == 2
     last = command.stderr.splitlines()[-1]
-    assert re.fullmatch(r"package \w+ 1\.0\.0 is there already, from a run with another .* --state", last)
+    assert re.fullmatch(r"package \w+ 1\.0\.0 is there already, from a run with another .* --state, or remove .*", last)
 
 
 def test_what_happened_before_is_not_of_this_run(beside: Beside, ended: tuple[int, Report], home: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_table_is_in_locusts_ui_too(told: dict[str, dict[str, Any]]) -> None
 
 def test_metrics_are_what_prometheus_reads(told: dict[str, dict[str, Any]]) -> None:
     said = told["/metrics"]
-    assert said["headers"]["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert said["headers"]["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8", "and no second charset"
     families = {family.name: family for family in text_string_to_metric_families(said["body"])}
     counts = {s.labels["kind"]: s.value for s in families["fleetsim_messages"].samples}
     assert counts == {"telemetry": 4, HOSTILE: 2}
