@@ -86,8 +86,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPO / "simulator", code / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
     path = code / "simulator" / "behaviours" / "telemetry.py"
     text = path.read_text()
-    assert "% (now_ms, self.tail)" in text
-    path.write_text(text.replace("% (now_ms, self.tail)", "% (now_ms + 1, self.tail)"))
+    later = re.sub(r'("device_timestamp":%d[^%]*% )now_ms\b', r"\1(now_ms + 1)", text)
+    assert later != text
+    path.write_text(later)
     return code
 
 
