@@ -1,6 +1,7 @@
 """The platform without its sockets: pipeline, store and queries, a clock to turn, and an account that answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from simulator.backend.store import Store
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00Z
 HOT: dict[str, Any] = {"ruleId": "hot", "productId": "*", "condition": "metrics.t > 100", "severity": "high"}
 NOWHERE: tuple[str | None, dict[str, str]] = ("prod-a", {})
+
+
+Start = Callable[..., "World"]
 
 
 class World:
@@ -103,3 +107,17 @@ class World:
     def kinds(self) -> list[str]:
         """The history, by kinds."""
         return [event["kind"] for event in self.queries.events(0)["events"]]
+
+
+@contextmanager
+def worlds(folder: Path, things: Mapping[str, tuple[str | None, dict[str, str]]] | None = None) -> Iterator[Start]:
+    """Begins worlds in the folder; what is left of them ends with the context."""
+    begun: list[World] = []
+
+    def begin(**more: Any) -> World:
+        begun.append(World(folder, things, **more))
+        return begun[-1]
+
+    yield begin
+    for world in begun:
+        world.stop()

@@ -1,6 +1,6 @@
 """Aggregates come to the same whatever the order, however often, and through whatever crash the input comes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from simulator.backend.platform.outcomes import Placed, SaveMaster
 from simulator.backend.platform.queries import PERIODS_MS, PlatformQueries
 from simulator.backend.platform.rollup import SCALE, exact_sum
 from simulator.backend.store import Store
-from tests.backend.platform_world import NOW_MS, World
+from tests.backend.platform_world import NOW_MS, Start, worlds
 
 HOUR_MS = 3_600_000
 THINGS = {
@@ -25,20 +25,12 @@ THINGS = {
 }  # fmt: skip
 
 Sample = tuple[str, int, float]
-Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", THINGS, **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state", THINGS) as begin:
+        yield begin
 
 
 def windows(queries: PlatformQueries) -> dict[tuple[str, Any, str, int], Any]:

@@ -4,7 +4,7 @@ import gzip
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,17 @@ from simulator.backend.platform import archive
 from simulator.backend.platform.archive import file_name
 from simulator.backend.platform.queries import PlatformQueries
 from simulator.backend.store import Store
-from tests.backend.platform_world import NOW_MS, World
+from tests.backend.platform_world import NOW_MS, Start, World, worlds
 
 DAY_MS = 86_400_000
 OLD_MS = NOW_MS + store_module.TELEMETRY_KEPT_MS + 3 * DAY_MS
 THINGS = {"a": ("prod-a", {}), "b": ("Prod B/1", {}), "c": (None, dict[str, str]())}
-Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", THINGS, **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state", THINGS) as begin:
+        yield begin
 
 
 @pytest.fixture

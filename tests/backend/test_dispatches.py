@@ -1,6 +1,6 @@
 """Classes and levels of alarms, and field engineers: every step, also those that come by themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,24 +8,16 @@ import pytest
 
 from simulator.backend.platform.classes import class_of
 from simulator.errors import UsageError
-from tests.backend.platform_world import HOT, NOW_MS, World
+from tests.backend.platform_world import HOT, NOW_MS, Start, World, worlds
 
 SENT = {**HOT, "autoAction": "restart-fan", "actionTimeout_s": 1, "thenDispatch": True, "clearFor_s": 1}
 ALARM = f"V-hot-{NOW_MS}"
-Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state") as begin:
+        yield begin
 
 
 def sent(world: World) -> None:

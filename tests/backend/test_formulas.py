@@ -1,6 +1,6 @@
 """Formulas: values of the newest sample, versions that can be rolled back while it runs, and rules that use them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,18 @@ from hypothesis import strategies as st
 from simulator.backend.platform import formulas as formulas_module
 from simulator.backend.platform.formulas import Formula, Values, compute, read_formulas
 from simulator.errors import UsageError
-from tests.backend.platform_world import HOT, NOW_MS, World
+from tests.backend.platform_world import HOT, NOW_MS, Start, World, worlds
 
 HEALTH = {
     "formulaId": "health-score-prod-a", "productId": "prod-a",
     "expression": "clamp(100 - (tempC - 60) * 2 - vibration * 10, 0, 100)",
 }  # fmt: skip
-Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", {"other": ("prod-b", {})}, **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state", {"other": ("prod-b", {})}) as begin:
+        yield begin
 
 
 def put(world: World, name: str = "health-score-prod-a", **changed: Any) -> int:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,16 @@ import pytest
 
 from simulator.backend.effects import Tell
 from simulator.backend.platform import outbox
-from tests.backend.platform_world import HOT, NOW_MS, World
+from tests.backend.platform_world import HOT, NOW_MS, Start, World, worlds
 
 TOPIC = "arn:aws:sns:us-east-1:000000000000:on-call"
 QUICK = {**HOT, "clearFor_s": 1}
-Start = Callable[..., World]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state") as begin:
+        yield begin
 
 
 def flap(world: World, thing: str = "V") -> None:

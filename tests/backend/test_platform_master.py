@@ -1,8 +1,7 @@
 """Master data: from the registry, from the configuration, and put while it runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +13,8 @@ from simulator.backend.platform.outcomes import SaveMaster, SaveSite
 from simulator.backend.platform.settings import DeviceMaster, SiteMaster
 from simulator.backend.platform.settings import Master as Said
 from simulator.errors import UsageError
-from tests.backend.platform_world import World
+from tests.backend.platform_world import Start, World, worlds
 
-Start = Callable[..., World]
 THINGS = {
     "a": ("prod-a", {"customerId": "north", "site": "n-1"}), "b": ("prod-a", {"customerId": "south"}),
     "c": ("prod-b", {"country": "US"}),
@@ -25,15 +23,8 @@ THINGS = {
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    worlds: list[World] = []
-
-    def begin(**more: Any) -> World:
-        worlds.append(World(tmp_path / "state", THINGS, **more))
-        return worlds[-1]
-
-    yield begin
-    for world in worlds:
-        world.stop()
+    with worlds(tmp_path / "state", THINGS) as begin:
+        yield begin
 
 
 def everybody(world: World) -> dict[str, tuple[str, str] | None]:
