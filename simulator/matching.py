@@ -92,7 +92,7 @@ class Audited:
     tallies: list[Tally] = field(default_factory=list)
     unexplained: list[Odd] = field(default_factory=list)
     unaudited: Counter[str] = field(default_factory=Counter)  # said, by kind, and not looked at
-    strangers: int = 0  # in the store, and nobody of this fleet said it
+    strangers: int = 0  # in the store, of a kind that is audited, and nobody of this fleet said it
     unread: Counter[str] = field(default_factory=Counter)  # dead letters that do not say whose they are, by reason
     refusals: list[tuple[str, int]] = field(default_factory=list)  # (thing, when) of what was refused
     took_ms: dict[str, Ints] = field(default_factory=dict)  # by kind, sorted: from said to stored, nothing in between
@@ -114,10 +114,14 @@ class Arrived(NamedTuple):
 
 
 class Deliveries:
-    """What the backend says it got, page by page, of the subjects that the fleet has."""
+    """What the backend says it got, page by page, of the subjects that the fleet has.
 
-    def __init__(self, source: str, subjects: Sequence[Subject]) -> None:
+    A stranger is what the fleet did not say, of the kinds that it says, or that are `followed` anyway.
+    """
+
+    def __init__(self, source: str, subjects: Sequence[Subject], followed: Iterable[str] = ()) -> None:
         self.source = source
+        self._followed = frozenset((*followed, *(subject.kind for subject in subjects)))
         self._ids = {subject: i for i, subject in enumerate(subjects)}
         self._rows = {name: Pile("4<i8") for name in ("stored", "repeated", "dead")}
         self._fresh = {name: array("q") for name in self._rows}
@@ -128,7 +132,7 @@ class Deliveries:
 
     def anew(self) -> "Deliveries":
         """The same without a row."""
-        return Deliveries(self.source, list(self._ids))
+        return Deliveries(self.source, list(self._ids), self._followed)
 
     @property
     def count(self) -> int:
@@ -145,7 +149,8 @@ class Deliveries:
         place, stamp, ingest_ms = np.frombuffer(rows, np.int64).reshape(-1, 3).T
         table = np.stack([ids[place], stamp, ingest_ms, np.arange(len(stamp))], axis=1)
         known = table[:, 0] >= 0
-        self.strangers += int(np.count_nonzero(~known))
+        follows = np.array([kind in self._followed for kind, _ in subjects] or [False])
+        self.strangers += int(np.count_nonzero(~known & follows[place]))
         self._pack("stored")
         self._rows["stored"].add(table[known])
 
@@ -165,7 +170,7 @@ class Deliveries:
     def _add(self, name: str, kind: str, thing: str, stamp: int, ingest_ms: int, seq: int = _NEVER) -> bool:
         subject = self._ids.get(Subject(kind, thing))
         if subject is None:
-            self.strangers += name == "stored"
+            self.strangers += name == "stored" and kind in self._followed
             return False
         self._fresh[name].extend((subject, stamp, ingest_ms, seq))
         if len(self._fresh[name]) >= 4 * PACK_AT:

@@ -37,4 +37,4 @@ class ProcessingTime(Check):
         if not len(took_ms):
             return Measured(None, "the backend does not say when it stored anything")
         value = float(np.percentile(took_ms, self.percentile, method="inverted_cdf")) / 1000
-        return Measured(value, f"of {len(took_ms)} messages; slowest {int(took_ms.max()) / 1000:g} s")
+        return Measured(value, f"of {len(took_ms):,} messages; slowest {int(took_ms.max()) / 1000:g} s")

@@ -34,8 +34,8 @@ class Unexplained(Check):
         found = [odd for odd in audit.unexplained if odd.fate in self.fates and odd.kind in kinds]
         shown = [f"{odd.kind} of {odd.thing}: {odd.fate.replace('_', ' ')}, {odd.hop}" for odd in found[:_SHOWN]]
         if count > len(shown) > 0:
-            shown.append(f"and {count - len(shown)} more")
+            shown.append(f"and {count - len(shown):,} more")
         said, unaudited = sum(t.said for t in audit.tallies if t.kind in kinds), audit.unaudited.total()
-        of = f"of {said} messages" + ("" if audit.sees_store else ", as far as their devices know")
-        left = f"; {unaudited} were not looked at" if unaudited else ""
+        of = f"of {said:,} messages" + ("" if audit.sees_store else ", as far as their devices know")
+        left = f"; {unaudited:,} were not looked at" if unaudited else ""
         return Measured(count, f"{'; '.join(shown) or of}{left}")

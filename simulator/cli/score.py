@@ -1,4 +1,7 @@
-"""`fleetsim score`: predictions against a data set, or the alarms of a run; 1 below the minimum of the contracts."""
+"""`fleetsim score`: predictions against a data set, or the alarms of a run.
+
+1 below the minimum of the contracts, 4 where nothing was there to be noticed.
+"""
 
 import json
 import os
@@ -8,16 +11,18 @@ from typing import Any, NamedTuple
 
 from simulator.cli.screen import Screen
 from simulator.dataset import reading
-from simulator.errors import CHECKS_FAILED, PASSED, UsageError
+from simulator.errors import CHECKS_FAILED, PASSED, Inconclusive, UsageError
 from simulator.report.text import in_encoding
 from simulator.scoring import page
 from simulator.scoring.answers import Predictions
 from simulator.scoring.baseline import Baseline
-from simulator.scoring.bounds import Judged, passed
+from simulator.scoring.bounds import Judged, Verdict, verdict
 from simulator.scoring.endpoint import Endpoint, checked, over_http, sagemaker
 from simulator.scoring.figures import figures
 from simulator.scoring.finished import finished
 from simulator.scoring.known import Ask, known
+
+_EXITS: dict[Verdict, int] = {"passed": PASSED, "failed": CHECKS_FAILED, "inconclusive": Inconclusive.exit_code}
 
 
 class Whose(NamedTuple):
@@ -64,7 +69,8 @@ def score(
     ask, name = _asked(whose, asking)
     screen = Screen(sys.stderr)
     try:
-        found = known(file, ask, lambda done: screen.progress("records scored", done, done + 1))
+        many = reading.count(file)
+        found = known(file, ask, lambda done: screen.progress("records scored", done, max(done, many)))
     finally:
         screen.close()
     counts = {"unknown_predictions": ask.without_record, "twice": ask.twice} if isinstance(ask, Predictions) else {}
@@ -74,7 +80,7 @@ def score(
     if out:
         for path in page.write(told, out):
             print(path, file=sys.stderr)
-    return PASSED if told["passed"] else CHECKS_FAILED
+    return _EXITS[told["verdict"]]
 
 
 def _asked(whose: Whose, asking: Asking) -> tuple[Ask, str]:
@@ -99,16 +105,22 @@ def _asked(whose: Whose, asking: Asking) -> tuple[Ask, str]:
 def _run(folder: Path, as_json: bool) -> int:
     of = finished(folder)
     rows = of.bounds()
-    is_passed = passed(rows)
-    told = {**of._asdict(), "bounds": [page.bound_row(row) for row in rows], "passed": is_passed}
+    judgement = verdict(rows)
+    told = {
+        **of._asdict(), "bounds": [page.bound_row(row) for row in rows], "verdict": judgement,
+        "passed": judgement == "passed",
+    }  # fmt: skip
     lines = [
         f"the alarms of {of.scenario}, seed {of.seed}: {of.noticed} of {of.fires} fires noticed, {of.alarms} alarms"
         f" with a reason, {of.false_alarms} without",
         *(f"  missed: {one}" for one in of.missed), "",
-        *page.verdict_lines(told["bounds"], is_passed, "judged by alerts"),
+        *page.verdict_lines(
+            [page.bound_row(row) for row in rows], judgement,
+            "no fire in this run" if judgement == "inconclusive" else "judged by alerts",
+        ),
     ]  # fmt: skip
     _say(told, lines, as_json)
-    return PASSED if is_passed else CHECKS_FAILED
+    return _EXITS[judgement]
 
 
 def _say(told: dict[str, Any], lines: Any, as_json: bool) -> None:

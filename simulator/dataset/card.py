@@ -99,8 +99,8 @@ def markdown(card: dict[str, Any]) -> str:
 def _lines(card: dict[str, Any]) -> Iterator[str]:
     yield f"# {card['title']}"
     yield ""
-    yield f"{card['rows']:,} records of {card['devices']:,} sensors over {card['days']:g} days, one each"
-    yield f"{card['every_s']:g} s; {card['records_never_made']:,} were never made, because a sensor was off."
+    yield f"{card['rows']:,} records of {card['devices']:,} sensors over {card['days']:g} days,"
+    yield f"one each every {card['every_s']:g} s; {card['records_never_made']:,} were never made, as a sensor was off."
     yield "Made by a simulation: no real sensor said any of it. The same command gives the same bytes."
     yield ""
     yield f"    {card['command']}"

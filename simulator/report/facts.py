@@ -18,7 +18,7 @@ TIMELINE_MAX = 3000
 POINTS_MAX = 600
 
 Verdict = Literal["passed", "failed", "inconclusive", "interrupted", "unavailable"]
-Outcome = Literal["closed", "escalated", "open", "job_failed"]
+Outcome = Literal["closed", "escalated", "open", "job_failed", "left_alone", "false_alarm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +370,7 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     timeline: list[Happening] = field(default_factory=list)
     waterfalls: list[Waterfall] = field(default_factory=list)
+    alarms: dict[str, int] = field(default_factory=dict)  # of the backend, by their state at the end
     accounting: list[Account] = field(default_factory=list)
     audit: Audit | None = None
     scores: Scores | None = None

@@ -9,6 +9,7 @@ never says a thing alone. It reads with JavaScript off, on a phone, in the dark 
 
 import hashlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -30,6 +31,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 DEVICES_MAX = 1000
 WATERFALLS_MAX = 200
 MARKS_MAX = 12  # faults that are shaded
+UNFOLDED_MAX = 6  # stories: those that need a look, and then …
+UNFOLDED_FIRST = 3  # … the first of the others
 MARGIN_MS = 10_000  # of a curve, before the first stage and after the last
 
 # The stages that are marked on the curve.
@@ -49,6 +52,8 @@ _OUTCOMES = {
     "escalated": ("escalated", "action"),
     "open": ("still open", "bad"),
     "job_failed": ("job failed", "bad"),
+    "left_alone": ("left alone", "good"),
+    "false_alarm": ("false alarm", "bad"),
 }
 
 
@@ -75,6 +80,7 @@ class Story(NamedTuple):
     bars: list[Bar]
     ticks: list[tuple[float, str]]
     charts: list[Markup]
+    unfolded: bool = False
 
 
 def write(report: Report, path: Path) -> None:
@@ -86,6 +92,7 @@ def render(report: Report) -> str:
     """The whole page."""
     script = source("_script.html.j2")
     digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    stories = [_story(waterfall, report) for waterfall in report.waterfalls[:WATERFALLS_MAX]]
     devices = sorted(report.fleet.devices, key=lambda device: (not device.affected, device.thing))
     return (
         environment()
@@ -98,7 +105,7 @@ def render(report: Report) -> str:
             headline=headline(report),
             verdict=verdict_words(report),
             rerun=rerun(report),
-            stories=[_story(waterfall, report) for waterfall in report.waterfalls[:WATERFALLS_MAX]],
+            stories=_unfolded(stories, report),
             devices=devices[:DEVICES_MAX],
             tiles=_tiles(report),
             charts=[] if report.load and report.load.courses else _throughput(report.throughput),
@@ -107,6 +114,7 @@ def render(report: Report) -> str:
             sources=sorted({happening.source for happening in report.timeline}),
             fates=_fates(report),
             scores=_scores(report),
+            lost=_lost(report),
         )
     )
 
@@ -143,21 +151,35 @@ def _moment(at_ms: int) -> str:
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
     """The few numbers that are read first."""
-    outcomes = [waterfall.outcome for waterfall in report.waterfalls]
+    outcomes = Counter(waterfall.outcome for waterfall in report.waterfalls)
+    alarms = Counter(report.alarms)
     tiles = [
         ("devices", number(sum(profile.count for profile in report.fleet.profiles))),
-        ("devices affected", number(len(outcomes))),
-        ("alarms closed", number(outcomes.count("closed"))),
-        ("escalated", number(outcomes.count("escalated"))),
+        ("devices affected", number(outcomes.total())),
+        ("alarms closed", f"{number(alarms['closed'])} of {number(alarms.total())}"),
+        ("escalated", number(alarms["escalated"])),
     ]
-    unsettled = len(outcomes) - outcomes.count("closed") - outcomes.count("escalated")
-    if unsettled:
-        tiles.append(("not settled", number(unsettled)))
+    unsettled = outcomes["open"] + outcomes["job_failed"]
+    false = report.scores.total.false_alarms if report.scores else outcomes["false_alarm"]
+    told = (("false alarms", false), ("left alone", outcomes["left_alone"]), ("devices not settled", unsettled))
+    tiles += [(name, number(count)) for name, count in told if count]
     if report.accounting:
         tiles.append(("messages sent", number(sum(account.sent for account in report.accounting))))
-        lost = [account.lost for account in report.accounting if account.lost is not None]
+        lost = [count for count in _lost(report).values() if count is not None]
         tiles.append(("messages lost", number(sum(lost)) if lost else "not known"))
+        for fate in ("refused", "never_sent"):
+            count = sum(kind.fates.get(fate, 0) for kind in report.audit.kinds) if report.audit else 0
+            tiles += [(f"messages {fate.replace('_', ' ')}", number(count))] if count else []
     return [*tiles, ("duration", span(report.ended_at_ms - report.started_at_ms))]
+
+
+def _lost(report: Report) -> dict[str, int | None]:
+    """How many messages of each kind were lost: by the audit, where all of them were looked at, else by the counts."""
+    lost = {account.kind: account.lost for account in report.accounting}
+    if report.audit:
+        audited = [kind for kind in report.audit.kinds if kind.kind not in report.audit.not_audited]
+        lost |= {kind.kind: kind.fates.get("lost", 0) for kind in audited}
+    return lost
 
 
 def _fates(report: Report) -> list[str]:
@@ -171,7 +193,8 @@ def _scores(report: Report) -> list[tuple[str, list[Score]]]:
     scores = report.scores
     if scores is None:
         return []
-    return [("all", [scores.total]), ("by fault", scores.by_fault), ("by profile", scores.by_profile)]
+    profiles = [row for row in scores.by_profile if row.faults or row.left_alone or row.false_alarms]
+    return [("all", [scores.total]), ("by fault", scores.by_fault), ("by profile", profiles)]
 
 
 def _story(waterfall: Waterfall, report: Report) -> Story:
@@ -193,6 +216,15 @@ def _story(waterfall: Waterfall, report: Report) -> Story:
     charts = [_curve(series, window, marks, start_ms) for series in report.series if series.thing == waterfall.thing]
     ticks = [(100 * (at - start_ms) / length_ms, clock(at - start_ms)) for at in moments(start_ms, end_ms, start_ms)]
     return Story(waterfall, outcome, tone, end_ms - start_ms, bars, ticks, charts)
+
+
+def _unfolded(stories: Sequence[Story], report: Report) -> list[Story]:
+    """Which are not folded: the first that need a look (bad, or a fault was missed), and the first of the others."""
+    missed = {words.split(" (")[0] for words in report.scores.total.missed} if report.scores else set()
+    needs = [i for i, story in enumerate(stories) if story.tone != "good" or story.waterfall.thing in missed]
+    others = [i for i in range(len(stories)) if i not in needs][:UNFOLDED_FIRST]
+    unfolded = {*[*needs, *others][:UNFOLDED_MAX]}
+    return [story._replace(unfolded=i in unfolded) for i, story in enumerate(stories)]
 
 
 def _curve(series: Series, window: tuple[int, int], marks: Sequence[Mark], zero_ms: int) -> Markup:

@@ -4,11 +4,12 @@ A device is affected when it was given a fault or an alarm was raised for it. Wh
 the device) and what the backend noticed stand in one list, so the time between them can be read off.
 
 Rules: a stage is there because an event says so, never because it should be. Where an alarm did not end
-well, the step that was due next is added without a time, and `reason` says what did not happen.
+well, the step that was due next is added without a time, and `reason` says what did not happen. Nothing is
+due of a device whose faults were all to be left alone: an alarm of it is a false one, and none is well.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from simulator.ledger import Event
@@ -55,13 +56,18 @@ _DUE: Mapping[str, tuple[str, str]] = {
     "job_dropped": ("job_succeeded", "the device gave the job up"),
     "job_failed": ("alarm_closed", "the job failed and nothing followed"),
 }
+_FALSE_ENDS: Mapping[Outcome, str] = {"closed": "it closed again", "escalated": "it was escalated"}
 _BACKEND_KINDS = frozenset({"alarm_raised", "command_sent", "in_range", "alarm_closed", "job_succeeded"})
 
 
 def waterfalls(
-    fleet_events: Iterable[Event], backend_events: Iterable[Event], alarms: Iterable[Mapping[str, Any]]
-) -> list[Waterfall]:
-    """One waterfall for each affected device, by name. Alarms are rows of the backend's /api/alarms."""
+    fleet_events: Iterable[Event], backend_events: Iterable[Event], alarms: Iterable[Mapping[str, Any]],
+    quiet: Collection[str] = (),
+) -> list[Waterfall]:  # fmt: skip
+    """One waterfall for each affected device, by name. Alarms are rows of the backend's /api/alarms.
+
+    `quiet` are the devices of which nothing was to be noticed, whatever befell them.
+    """
     events: dict[str, list[Event]] = {}
     for event in in_order([*fleet_events, *backend_events]):
         if event.thing:
@@ -73,18 +79,25 @@ def waterfalls(
         thing for thing, own in events.items() if any(event.kind in ("fault_injected", "alarm_raised") for event in own)
     }
     return [
-        _waterfall(thing, _telling(events.get(thing, [])), states.get(thing, []))
+        _waterfall(thing, _telling(events.get(thing, [])), states.get(thing, []), thing in quiet)
         for thing in sorted(affected | set(states))
     ]
 
 
-def _waterfall(thing: str, told: Sequence[Event], states: Sequence[str]) -> Waterfall:
+def _waterfall(thing: str, told: Sequence[Event], states: Sequence[str], is_quiet: bool) -> Waterfall:
     kinds = {event.kind for event in told}
-    outcome = _outcome(kinds, states)
+    ended = outcome = _outcome(kinds, states)
+    if is_quiet and (states or "alarm_raised" in kinds):
+        outcome = "false_alarm"
+    elif is_quiet and outcome == "open":
+        outcome = "left_alone"
     half = STAGES_MAX // 2
     left_out = max(0, len(told) - STAGES_MAX)
     stages = _stages([*told[:half], *told[-half:]] if left_out else told)
-    reason = _how_it_ended(outcome, told)
+    if outcome == "false_alarm":
+        reason = f"nothing was to be noticed, and an alarm was raised; {_FALSE_ENDS.get(ended, 'it is still open')}"
+    else:
+        reason = _how_it_ended(outcome, told)
     if outcome in ("open", "job_failed"):
         last = next((event.kind for event in reversed(told) if event.kind in _DUE), "")
         if last == "job_failed" and "installed" not in kinds:
@@ -207,6 +220,8 @@ def _how_it_ended(outcome: Outcome, told: Sequence[Event]) -> str:
         return "back in range by itself"
     if outcome == "job_failed":
         return f"{update} failed: {failure}" if failure else f"{update} failed"
+    if outcome == "left_alone":
+        return "as it should be: nothing was to be noticed"
     if outcome == "open":
         return ""
     tried = []

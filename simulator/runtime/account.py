@@ -61,7 +61,8 @@ def report(
         fleet=_fleet(fleet, facts),
         faults=_faults(fleet, record),
         timeline=timeline,
-        waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms or ()),
+        waterfalls=waterfalls(by_source["fleet"], by_source["backend"], facts.alarms or (), _quiet(facts)),
+        alarms=dict(sorted(Counter(str(alarm["state"]) for alarm in facts.alarms or ()).items())),
         accounting=[account if settled else replace(account, lost=None) for account in accounts],
         audit=_audit(facts) if settled else None,
         scores=_scores(facts) if settled else None,
@@ -70,6 +71,14 @@ def report(
         events_dropped=ledger.events_dropped + left_out,
         strain=_strain(record, pace, slow),
     )
+
+
+def _quiet(facts: Facts) -> set[str]:
+    """Devices to which something was done, of which nothing was to be noticed."""
+    truth = facts.truth()
+    loud = {seen.expected.thing for seen in truth.seen if seen.expected.notice != "nothing"}
+    neither = {str(alarm["thing"]) for alarm in facts.alarms or ()} - {alarm.thing for alarm in truth.false}
+    return {seen.expected.thing for seen in truth.seen} - loud - neither
 
 
 def _by_hand(ledger: Ledger) -> str:

@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from simulator.audit import Books
 from simulator.causes import Causes
+from simulator.checks import STORED_KINDS
 from simulator.errors import BackendUnavailable
 from simulator.ledger import Event
 from simulator.matching import Audited, Deliveries, Lives, match
@@ -114,7 +115,7 @@ async def audited(
     """
     got = None
     if of is not None:
-        got = Deliveries(of.where, audit.subjects)
+        got = Deliveries(of.where, audit.subjects, STORED_KINDS)
         deadline_s = time.monotonic() + patience_s
         while (got := await of.read(got)).count < audit.taken and time.monotonic() < deadline_s:
             await asyncio.sleep(LOOK_S)

@@ -7,6 +7,7 @@ from simulator.scoring.figures import Figures
 
 Judged = Literal["records", "alerts"]
 State = Literal["target", "minimum", "below", "unknown"]
+Verdict = Literal["passed", "failed", "inconclusive"]
 
 
 class Bound(NamedTuple):
@@ -52,3 +53,10 @@ def measures(precision: float | None, recall: float | None, false: float | None)
 def passed(found: Sequence[Bound]) -> bool:
     """Is nothing below the minimum? What cannot be known has not passed."""
     return all(bound.state in ("target", "minimum") for bound in found)
+
+
+def verdict(found: Sequence[Bound]) -> Verdict:
+    """Passed or failed; where there was nothing to be noticed, there is nothing to judge."""
+    if any(bound.name == "recall" and bound.value is None for bound in found):
+        return "inconclusive"
+    return "passed" if passed(found) else "failed"

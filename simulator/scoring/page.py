@@ -1,5 +1,6 @@
 """The report of a score: a document for programs, lines for a terminal, a page for people."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +11,30 @@ from markupsafe import Markup, escape
 from simulator import __version__
 from simulator.report import html
 from simulator.report.json_report import replace
-from simulator.scoring.bounds import Bound, Judged, bounds, passed
+from simulator.scoring.bounds import Bound, Judged, Verdict, bounds, verdict
 from simulator.scoring.figures import Bin, Figures
 
 _SIZE, _PAD = 320, 36
 _TEMPLATE = Path(__file__).parent / "score.html.j2"
+HOW = (
+    "A lead time is from an alert to the onset of the fire condition; below 0, the alert came so many seconds after "
+    "it. Accuracy is always by record; precision, recall and false alarms are by what it is judged by."
+)
 _STATES = {"target": "target met", "minimum": "minimum met", "below": "below the minimum", "unknown": "cannot be known"}
 
 
 def document(found: Figures, judged: Judged, what: str, whose: str, counts: dict[str, int]) -> dict[str, Any]:
     """Everything as JSON."""
-    verdict = bounds(found, judged)
+    measures = bounds(found, judged)
+    judgement = verdict(measures)
     return {
         "fleetsim": __version__,
         "data": what,
         "predictions": whose,
         "judged_by": judged,
-        "passed": passed(verdict),
-        "bounds": [bound_row(bound) for bound in verdict],
+        "verdict": judgement,
+        "passed": judgement == "passed",
+        "bounds": [bound_row(bound) for bound in measures],
         "threshold": found.threshold,
         "records": {
             "rows": found.rows, "devices": found.devices, "device_days": found.device_days, "positive": found.positive,
@@ -85,10 +92,12 @@ def lines(of: dict[str, Any]) -> Iterator[str]:
     for one in alerts["missed"][:8]:
         yield f"  missed: {one['device']}: {one['why']}"
     yield ""
-    yield from verdict_lines(of["bounds"], of["passed"], f"judged by {of['judged_by']}")
+    yield from textwrap.wrap(HOW, 110, initial_indent="  ", subsequent_indent="  ")
+    yield ""
+    yield from verdict_lines(of["bounds"], of["verdict"], _by(of))
 
 
-def verdict_lines(rows: Sequence[dict[str, Any]], is_passed: bool, by: str) -> Iterator[str]:
+def verdict_lines(rows: Sequence[dict[str, Any]], verdict: Verdict, by: str) -> Iterator[str]:
     """The bounds and what comes of them."""
     for row in rows:
         sign, mark = (">", "≥") if row["rises"] else ("<", "≤")
@@ -98,7 +107,14 @@ def verdict_lines(rows: Sequence[dict[str, Any]], is_passed: bool, by: str) -> I
             f" minimum {mark} {row['minimum']:g}: {_STATES[row['state']]}"
         )
     yield ""
-    yield f"{'PASSED' if is_passed else 'FAILED'}: {by}"
+    yield f"{verdict.upper()}: {by}"
+
+
+def _by(of: dict[str, Any]) -> str:
+    if of["verdict"] != "inconclusive":
+        return f"judged by {of['judged_by']}"
+    lacking = "no record is positive" if of["judged_by"] == "records" else "no fire"
+    return f"{lacking} in this data: make more with --fires"
 
 
 def _shown(value: float | None) -> str:
@@ -123,7 +139,7 @@ def render(of: dict[str, Any]) -> str:
     style = html.source("_style.html.j2")
     template = html.environment().from_string(_TEMPLATE.read_text("utf-8"))
     return template.render(
-        score=of, style=Markup(style), shown=_shown, seconds=_seconds, states=_STATES,  # noqa: S704 - our own file
+        score=of, style=Markup(style), shown=_shown, seconds=_seconds, states=_STATES, by=_by(of), how=HOW,  # noqa: S704 - our own file
         chart=chart([Bin(**one) for one in of["calibration"]["bins"]]),
     )  # fmt: skip
 

@@ -380,7 +380,7 @@ class Player:
         self._draw_series()
         facts.executions = self.cloud.jobs.outcome()
         facts.packages = self.cloud.packages([(d.thing, d.package) for d in facts.devices if d.managed])
-        got = Deliveries("the twin's store", self.audit.subjects)
+        got = Deliveries("the twin's store", self.audit.subjects, STORED_KINDS)
         self.backend.store.deliver(got, self._specs)
         causes = Causes(self.ledger.events, facts.end_ms, self.fleet.carriers())
         facts.audit = match(self.audit.book(), got, causes)

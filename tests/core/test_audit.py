@@ -1,5 +1,6 @@
 """Both ends of the audit: what is written down of each message, and what is made of it beside what arrived."""
 
+from array import array
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -204,6 +205,17 @@ def test_messages_that_look_alike_are_told_apart_by_number() -> None:
     assert match(it.book(), got, Nothing()).tallies[0].fates == {"delivered": 2, "lost": 1}
     got.repeated("telemetry", "a", 5, START_MS + 1200)
     assert match(it.book(), got, Nothing()).tallies[0].fates == {"delivered": 2, "duplicate": 1}
+
+
+def test_a_kind_that_nobody_audits_has_no_strangers() -> None:
+    for followed, strangers in (((), 1), (("control_result",), 2)):
+        got = Deliveries("there", [Subject("telemetry", "a")], followed).anew()
+        for kind in ("telemetry", "upload_request", "control_result"):
+            got.stored(kind, "b", 5)
+        assert got.strangers == strangers
+        whose = [("telemetry", "b"), ("upload_request", "a"), ("control_result", "b")]
+        got.all_stored(whose, array("q", [0, 5, 7, 1, 5, 7, 2, 5, 7]))
+        assert (got.strangers, got.count) == (2 * strangers, 0)
 
 
 def test_what_nobody_said_and_what_cannot_be_read_is_counted_apart() -> None:

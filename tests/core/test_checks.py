@@ -145,7 +145,7 @@ MEASURED: list[tuple[Check, Facts, float | None, str]] = [
     (FalseAlarms(), scored(None), None, "no read API"),
     (Unexplained(), audited(), 3, "telemetry of a: lost, before the store; telemetry of b: lost"),
     (Unexplained(fates=["late"]), audited(), 1, "telemetry of a: late, stored 6.0 s after it was said"),
-    (Unexplained(fates=["duplicate"]), audited(), 0, "of 1100 messages"),
+    (Unexplained(fates=["duplicate"]), audited(), 0, "of 1,100 messages"),
     (Unexplained(messages=["alert_report"]), audited(sees_store=False), 0, "of 100 messages, as far as their devices"),
     (Unexplained(messages=["alert_report"]), audited(unaudited=Counter(x=9)), 0, "9 were not looked at"),
     (Unexplained(), Facts(ledger()), None, "when the run has ended"),

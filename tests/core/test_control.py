@@ -74,6 +74,10 @@ def test_what_there_is_to_see() -> None:
         hang = next(fault for fault in kinds["faults"] if fault["kind"] == "hang")
         assert {"part", "at", "for_s"} <= {field["name"] for field in hang["fields"]}
         assert next(field for field in hang["fields"] if field["name"] == "part")["required"]
+        fire = next(fault for fault in kinds["faults"] if fault["kind"] == "fire")
+        assert (hang["fits"], fire["fits"]) == ([], [])  # a pump has neither a fan nor an air of its own
+        assert next(fault for fault in kinds["faults"] if fault["kind"] == "crash")["fits"] == ["pump"]
+        assert HANG["part"] in kinds["signals"]["pump"]
         assert kinds["commands"] == {"pump": {"actions": ["restart-fan"], "settings": {}}}
         events = await hands.get("events", after="0")
         assert (await hands.get("events", after=str(events["next"])))["events"] == []

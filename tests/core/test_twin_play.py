@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,20 @@ def test_a_backend_that_loses_messages_is_found(tmp_path: Path) -> None:
     assert names == ["messages astray that nothing explains", "acknowledged messages missing from the store"]
     assert report.audit is not None
     assert {odd.hop for odd in report.audit.unexplained} == {"after it was acknowledged, before the store"}
+
+
+def test_what_is_harmless_was_left_alone_or_is_a_false_alarm(tmp_path: Path) -> None:
+    scenario, profiles = half_an_hour(
+        tmp_path,
+        "{kind: inject, things: [rest-001, rest-002], fault: {kind: disconnect, for_s: 20, harmless: true}}",
+        "{kind: inject, things: [rest-003], fault: {kind: disconnect, for_s: 300, harmless: true}}",
+    )
+    report = twin.play(scenario, profiles, 5)
+    outcomes = Counter(waterfall.outcome for waterfall in report.waterfalls)
+    assert (outcomes["left_alone"], outcomes["false_alarm"], outcomes["open"]) == (2, 1, 0)
+    [false] = [waterfall for waterfall in report.waterfalls if waterfall.outcome == "false_alarm"]
+    assert false.reason == "nothing was to be noticed, and an alarm was raised; it closed again"
+    assert report.alarms["closed"] == sum(event.kind == "alarm_closed" for event in report.timeline)
 
 
 def test_a_backend_that_notices_nothing_is_found() -> None:

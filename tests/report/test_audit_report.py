@@ -68,6 +68,27 @@ def test_the_page_tells_the_score(report: Report) -> None:
     assert "Vehicle-VIN-023 (hang)" in told
 
 
+def test_a_profile_to_which_nothing_happened_is_left_out(report: Report) -> None:
+    idle = replace(NONE, of="vehicle-idle", left_alone=0, false_alarms=0)
+    told = words(replace(report, scores=replace(SCORES, by_profile=[idle, *SCORES.by_profile])))
+    assert "vehicle-sedan 4" in told
+    assert "vehicle-idle" not in told
+
+
+def test_what_was_refused_is_not_lost(report: Report) -> None:
+    [row] = [account for account in report.accounting if account.kind == "telemetry"]
+    counted = replace(report, accounting=[replace(row, stored=2143, lost=5)])
+    kind = KindAudit("telemetry", 2148, {"delivered": 2143, "refused": 4, "lost": 1}, {}, {})
+    looked = replace(counted, audit=replace(AUDIT, kinds=[kind], not_audited={}))
+    tiles = dict(html._tiles(looked))
+    assert (tiles["messages lost"], tiles["messages refused"]) == ("1", "4")
+    assert "1 lost" in words(looked)
+    assert "5 lost" not in words(looked)
+    assert dict(html._tiles(replace(counted, audit=None)))["messages lost"] == "5"
+    some = replace(looked, audit=replace(AUDIT, kinds=[kind], not_audited={"telemetry": 3}))
+    assert dict(html._tiles(some))["messages lost"] == "5", "who did not look at all of them cannot tell"
+
+
 def test_a_page_without_an_audit_says_why(report: Report) -> None:
     why = words(replace(report, audit=Audit(reason="nobody answers"), scores=None))
     assert "The messages were not looked at one by one: nobody answers." in why

@@ -194,6 +194,7 @@ def make_report() -> Report:
         ],
         timeline=told,
         waterfalls=waterfalls(own, heard, alarms),
+        alarms={"closed": 2, "escalated": 1},
         accounting=accounting(counts, counts, counts, {"telemetry": 2148, "control_result": 3}),
         throughput=[
             Rate(
@@ -275,6 +276,35 @@ def test_the_page_is_well_formed_and_tells_the_story(report: Report) -> None:
     for table in ("th", "col"), ("th", "row"):
         assert any(attributes.get("scope") == table[1] for attributes in page.tags(table[0]))
     assert [svg for svg in page.tags("svg") if not svg.get("aria-label")] == []
+
+
+def folded(report: Report) -> list[bool]:
+    """Of each story."""
+    parts = re.findall(r'<article class="story".*?<details( open)?>', html.render(report), re.DOTALL)
+    return [not part for part in parts]
+
+
+def test_stories_are_folded_but_for_the_first_and_those_that_need_a_look(report: Report) -> None:
+    [fine, _, bad] = report.waterfalls
+    assert folded(report) == [False, False, False]
+    many = [replace(fine, thing=f"d-{i}") for i in range(30)]
+    assert folded(replace(report, waterfalls=[*many, bad])) == [False] * 3 + [True] * 27 + [False]
+    assert folded(replace(report, waterfalls=[*many, *[bad] * 9])) == [True] * 30 + [False] * 6 + [True] * 3
+
+
+def test_tiles_count_alarms_and_leave_alone_what_is_to_be(report: Report) -> None:
+    fine, other, bad = report.waterfalls
+    tiles = dict(html._tiles(report))
+    assert (tiles["alarms closed"], tiles["escalated"]) == ("2 of 3", "1")
+    assert not {"left alone", "false alarms", "devices not settled"} & set(tiles)
+    mixed = [
+        replace(fine, outcome="left_alone"), replace(other, outcome="false_alarm"), replace(bad, outcome="open"),
+    ]  # fmt: skip
+    tiles = dict(html._tiles(replace(report, waterfalls=mixed, alarms={})))
+    assert (tiles["left alone"], tiles["false alarms"], tiles["devices not settled"]) == ("1", "1", "1")
+    words = " ".join(Page(html.render(replace(report, waterfalls=mixed))).words)
+    assert "left alone" in words
+    assert "false alarm" in words
 
 
 def test_nothing_is_fetched(report: Report) -> None:

@@ -64,6 +64,29 @@ def names(waterfall: Waterfall) -> list[str]:
     return [stage.name if stage.at_ms is not None else f"({stage.name})" for stage in waterfall.stages]
 
 
+def test_what_was_to_be_left_alone_has_nothing_due() -> None:
+    fleet = told(["fleet fault_injected", BAD, GOOD])
+    [noticed] = waterfalls(fleet, [], [])
+    [waterfall] = waterfalls(fleet, [], [], {CAR})
+    assert (noticed.outcome, names(noticed)[-1]) == ("open", "(alarm closed)")
+    assert (waterfall.outcome, waterfall.reason) == ("left_alone", "as it should be: nothing was to be noticed")
+    assert names(waterfall) == ["fault injected", "first bad sample", "in range again"]
+
+
+@pytest.mark.parametrize(
+    ("state", "end"),
+    [("closed", "it closed again"), ("open", "it is still open"), ("escalated", "it was escalated")],
+)
+def test_an_alarm_of_what_was_to_be_left_alone_is_a_false_one(state: str, end: str) -> None:
+    events = told(RAISED)
+    for alarms in ([{"thing": CAR, "state": state}], []):
+        [waterfall] = waterfalls(events[:2], events[2:], alarms, {CAR})
+        assert waterfall.outcome == "false_alarm"
+        wanted = end if alarms else "it is still open"
+        assert waterfall.reason == f"nothing was to be noticed, and an alarm was raised; {wanted}"
+        assert names(waterfall)[-1] == "alarm raised"
+
+
 FIRST = ["fault injected", "first bad sample", "alarm raised"]
 ACTION = ["command sent", "device received", "device acted", "in range again", "recovery noticed"]
 UPDATE = [

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from simulator.cli.app import app
+from simulator.dataset import reading
 from simulator.errors import UsageError
 from simulator.scoring import page
 from simulator.scoring.finished import finished
@@ -83,6 +84,45 @@ def test_below_the_minimum_is_exit_1(data: Path, tmp_path: Path) -> None:
     assert "FAILED" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("judge", "lacking"), [("alerts", "no fire in this data"), ("records", "no record is positive in this data")]
+)
+def test_without_a_fire_there_is_nothing_to_judge(tmp_path: Path, judge: str, lacking: str) -> None:
+    folder = tmp_path / "set"
+    flags = ("--devices", "3", "--days", "0.1", "--fires", "0", "--harmless", "0")
+    assert fleetsim("dataset", "--out", folder, *flags).exit_code == 0
+    result = fleetsim("score", "--data", folder, "--baseline", "--judge", judge, "--out", tmp_path / "told")
+    assert result.exit_code == 4
+    assert f"INCONCLUSIVE: {lacking}: make more with --fires" in result.stdout
+    assert "FAILED" not in result.stdout
+    told = json.loads((tmp_path / "told" / "score.json").read_bytes())
+    assert (told["verdict"], told["passed"]) == ("inconclusive", False)
+    text = (tmp_path / "told" / "score.html").read_text()
+    assert "<h1>Inconclusive:" in text
+    assert f"{lacking[:1].upper()}{lacking[1:]}: make more with --fires." in text
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "jsonl", "parquet", "npz"])
+def test_progress_knows_how_many_records_there_are(tmp_path: Path, form: str) -> None:
+    folder = tmp_path / "set"
+    few, gzip = ("--devices", "3", "--days", "0.1"), ["--gzip"] if form.endswith(".gz") else []
+    assert fleetsim("dataset", "--out", folder, *few, "--format", form.removesuffix(".gz"), *gzip).exit_code == 0
+    [path] = [path for path in folder.iterdir() if path.name.endswith(form)]
+    many = reading.count(path)
+    assert many == sum(len(table.devices) for table in reading.tables(path)) > 10
+    if form != "npz":  # which the baseline does not look at
+        assert f"records scored {many}/{many}" in fleetsim("score", "--data", folder, "--baseline").stderr
+    for broken in (b"", b"PK\x03\x04 broken", path.read_bytes()[:100]):
+        path.write_bytes(broken)
+        assert reading.count(path) < many, "and no error: who reads it will say what is wrong"
+
+
+def test_lead_time_and_accuracy_are_explained(data: Path) -> None:
+    told = " ".join(fleetsim("score", "--data", data, "--baseline").stdout.split())
+    assert page.HOW in told
+    assert page.HOW in page.render(json.loads(fleetsim("score", "--data", data, "--baseline", "--json").stdout))
+
+
 def test_a_model_that_knows_the_label_meets_every_target(data: Path, tmp_path: Path) -> None:
     rows = [line.split(",") for line in (data / "data.csv").read_text().splitlines()]
     head = rows[0]
@@ -146,6 +186,11 @@ def test_the_alarms_of_a_run_are_scored(tmp_path: Path) -> None:
     result = fleetsim("score", "--run", tmp_path)
     assert result.exit_code == 0
     assert "missed: device-1 (fire, 3 s overdue)" in result.stdout
+    quiet = report()["scores"]
+    quiet["by_fault"] = []
+    (tmp_path / "report.json").write_text(json.dumps(report(scores=quiet)))
+    result = fleetsim("score", "--run", tmp_path)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (4, "INCONCLUSIVE: no fire in this run")
     scores = report()["scores"]
     scores["by_fault"][0]["noticed"] = 10
     (tmp_path / "report.json").write_text(json.dumps(report(scores=scores)))

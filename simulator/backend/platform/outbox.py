@@ -139,7 +139,7 @@ def _subject(alarm: Alarm, event: Record) -> str:
         case "alarm_escalated":
             says = f"a field engineer is needed: {detail['reason']}"
         case _:
-            says = str(detail['reason'])
+            says = str(detail["reason"])
     urgency = "closed" if event.kind == "alarm_closed" else alarm.alarm_class.replace("_", " ")
     line = f"[{urgency}] {alarm.thing}: {says}"
     return "".join(c if " " <= c <= "~" else "?" for c in line)[:SUBJECT_MAX]
