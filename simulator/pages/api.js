@@ -155,9 +155,9 @@ export async function fleet() {
 }
 
 export async function kinds() {
-  const { faults, commands, firmware } = await ask("control/kinds");
+  const { faults, commands, firmware, signals } = await ask("control/kinds");
   const list = (said) => (Array.isArray(said) ? { actions: said, settings: {} } : said);
-  return { faults, firmware, commands: Object.fromEntries(Object.entries(commands).map(([of, said]) => [of, list(said)])) };
+  return { faults, firmware, signals, commands: Object.fromEntries(Object.entries(commands).map(([of, said]) => [of, list(said)])) };
 }
 
 export async function fleetEvents(after) {

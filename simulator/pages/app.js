@@ -25,6 +25,7 @@ const VIEWS = {
   notifications: ["Notifications", () => import("./view_notifications.js")],
   device: ["Device", () => import("./view_device.js")],
 };
+const NOWHERE = ["No such page", async () => ({ open: nowhere })];
 const IN_NAV = Object.keys(VIEWS).filter((name) => name !== "device");
 
 const main = document.querySelector("#main"), nav = document.querySelector("#nav");
@@ -40,14 +41,26 @@ let shown = null, turn = 0, signing = null;
 function address() {
   const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/");
   try {
-    return [VIEWS[name] ? name : "overview", rest.map(decodeURIComponent)];
+    return [name || "overview", rest.map(decodeURIComponent)];
   } catch {
-    return ["overview", []];
+    return [name, []];
   }
 }
 
+function nowhere(view) {
+  view.append(h("h1", {}, "No such page"), card(null, h("p", {}, "Nothing is at ", h("code", {}, location.hash.slice(0, 80)), "."),
+    h("p", {}, h("a", { href: "#/overview" }, "To the overview"))));
+  return { draw() {}, leave() {} };
+}
+
+// What somebody was asked on the page before is not asked on the next.
+function undone() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+}
+
 async function show(moved = true) {
-  const mine = ++turn, [name, rest] = address(), [title, load] = VIEWS[name];
+  const mine = ++turn, [name, rest] = address(), [title, load] = Object.hasOwn(VIEWS, name) ? VIEWS[name] : NOWHERE;
+  undone();
   const { open } = await load();
   if (mine !== turn) return;
   shown?.leave();
@@ -57,7 +70,7 @@ async function show(moved = true) {
   document.title = `${rest[0] ?? title} · fleetsim`;
   const here = name === "device" ? "devices" : name;
   for (const [other, { link }] of Object.entries(links)) mark(link, "aria-current", other === here ? "page" : null);
-  links[here].link.scrollIntoView?.({ block: "nearest", inline: "nearest" });
+  links[here]?.link.scrollIntoView?.({ block: "nearest", inline: "nearest" });
   if (moved) {
     scrollTo(0, 0);
     main.focus({ preventScroll: true });
@@ -105,6 +118,7 @@ function speak() {
 
 function signIn() {
   if (signing) return;
+  undone();
   shown?.leave();
   shown = null;
   const token = h("input", { type: "password", autocomplete: "current-password", required: true });

@@ -19,7 +19,7 @@ export const fleet = {
   devices: new Map(), // thing → what both sides know of it
   alarms: new Map(), // id → alarm, the one that changed last at the end
   open: new Map(), // thing → its open alarms
-  feed: [], // what happened, of both sides, the newest at the end
+  feed: [], // what happened, of both sides, by when it did: the newest at the end
   ofThing: new Map(), // thing → its events
   rates: { times: [], received: [], dead: [] },
   jobs: new Map(), // job id and thing → how far it is
@@ -221,16 +221,27 @@ function listen() {
   });
 }
 
+// Kept by when it happened, not by when it was heard of: the sides are asked one after the other.
+function inOrder(events) {
+  if (events.some((event, i) => i && event.at < events[i - 1].at)) events.sort((a, b) => a.at - b.at);
+}
+
 function take(events) {
+  const touched = new Set();
   for (const event of events) {
     fleet.feed.push(event);
     if (event.thing) {
       let own = fleet.ofThing.get(event.thing);
       if (!own) fleet.ofThing.set(event.thing, (own = []));
       own.push(event);
-      if (own.length > OF_THING_MAX) own.shift();
+      touched.add(own);
       follow(event);
     }
+  }
+  inOrder(fleet.feed);
+  for (const own of touched) {
+    inOrder(own);
+    if (own.length > OF_THING_MAX) own.splice(0, own.length - OF_THING_MAX);
   }
   const gone = fleet.feed.length - 2 * EVENTS_MAX;
   if (gone > EVENTS_MAX / 2) {
@@ -334,13 +345,13 @@ feed("fleetEvents", 1000, async () => {
 // The latest events worth telling, newest first. What both sides tell is told once.
 export function notable(events, most) {
   const found = [], seen = new Map();
-  for (let i = events.length - 1; i >= 0 && found.length < 2 * most; i--) {
+  for (let i = events.length - 1; i >= 0 && found.length < most; i--) {
     const event = events[i], key = `${event.kind} ${event.thing}`;
     if (word(event.kind).dull || Math.abs((seen.get(key) ?? Infinity) - event.at) < TWICE_MS) continue;
     seen.set(key, event.at);
     found.push(event);
   }
-  return found.sort((a, b) => b.at - a.at).slice(0, most);
+  return found;
 }
 
 // One word for a device: what matters most about it.

@@ -1,7 +1,7 @@
 // Forms that do something to the fleet: what is chosen becomes a step of the scenario language, and both the call and
 // what it came to are shown.
 import * as api from "./api.js";
-import { button, card, h, mark, say } from "./dom.js";
+import { button, card, coded, h, mark, say } from "./dom.js";
 import { fleet, mayControl, now } from "./fleet.js";
 import { low, time } from "./words.js";
 
@@ -10,7 +10,7 @@ let ids = 0;
 // A labelled control. `draw` is called with its value whenever it changes.
 export function field(label, control, help) {
   const id = (control.id ||= `field-${++ids}`);
-  const about = help ? h("small", { id: `${id}-about` }, help) : null;
+  const about = help ? h("small", { id: `${id}-about` }, coded(help)) : null;
   if (about) control.setAttribute("aria-describedby", about.id);
   return h("div", { class: control.type === "checkbox" ? "field check" : "field" }, h("label", { for: id }, label), control, about);
 }
@@ -129,7 +129,8 @@ function stepForm({ fields, body, press, sent }) {
       preview();
       now("fleet");
     } catch (error) {
-      answer.replaceChildren(h("p", { class: "refused", role: "alert" }, error.message.replace(/^step:\d+:\d+: /, "")));
+      answer.replaceChildren(h("div", { class: "refused", role: "alert" },
+        error.message.split("\n").map((line) => h("p", {}, line.replace(/^step:\d+:\d+: /, "")))));
     } finally {
       send.disabled = false;
     }
@@ -138,21 +139,30 @@ function stepForm({ fields, body, press, sent }) {
   return form;
 }
 
-// Whom it befalls: this device, or some of a profile.
-function whom(scope) {
+// Whom it befalls: this device, or some of a profile. `fitting()`: the profiles that can have it, null where all can.
+function whom(scope, fitting = () => null) {
   if (scope.things) return { fields: [], body: () => ({ things: scope.things }) };
-  const profiles = [...new Set([...fleet.devices.values()].map((device) => device.profile).filter(Boolean))].sort();
-  const profile = choice([["*", "any"], ...profiles]);
+  const profiles = Object.keys(fleet.kinds.signals).sort(); // of this run
+  const profile = choice([["*", "any"], ...profiles]), any = profile.firstChild;
   const many = h("input", { type: "number", min: "1", value: "1", inputmode: "numeric" });
+  // Null when it makes no difference: all of the fleet can, or none, which the server says better.
+  function some() {
+    const found = profiles.filter((name) => fitting()?.includes(name) ?? true);
+    return found.length && found.length < profiles.length ? found : null;
+  }
   return {
     fields: [field("Devices of profile", profile), field("How many", many, "Empty: all of them.")],
+    draw: () => say(any, some() ? "any that can have it" : "any"),
     body: () => ({
-      ...(profile.value === "*" ? {} : { profiles: [profile.value] }), ...(many.value ? { count: Number(many.value) } : {}),
+      ...(profile.value !== "*" ? { profiles: [profile.value] } : some() ? { profiles: some() } : {}), ...(many.value ? { count: Number(many.value) } : {}),
     }),
   };
 }
 
+const SIGNALS = ["part", "signal", "other"]; // fields that name one of the device's
 const COMMON = ["for_s", "ramp_s", "probability", "harmless"];
+
+const FIRST = ["hang", "fire", "overheat", "disconnect"]; // what is offered first, if it fits
 
 function injectForm(scope) {
   const families = new Map();
@@ -164,32 +174,40 @@ function injectForm(scope) {
   }
   const kind = h("select", {}, [...families].map(([family, faults]) =>
     h("optgroup", { label: family }, faults.map((fault) => h("option", { value: fault.kind }, fault.kind)))));
-  const vehicle = scope.profile?.startsWith("vehicle") ?? true;
-  const first = vehicle ? "hang" : scope.profile?.startsWith("fire") ? "fire" : kind.value;
-  if (fleet.kinds.faults.some((fault) => fault.kind === first)) kind.value = first;
+  const here = scope.profile ? [scope.profile] : Object.keys(fleet.kinds.signals);
+  const first = FIRST.find((name) => fleet.kinds.faults.some((fault) => fault.kind === name && fault.fits.some((of) => here.includes(of))));
+  if (first) kind.value = first;
   const about = h("p", { class: "about" });
   const own = h("div", { class: "fields" }), more = h("div", { class: "fields" });
-  const who = whom(scope);
-  let read = () => ({});
+  const chosen = () => fleet.kinds.faults.find((one) => one.kind === kind.value);
+  let read = () => ({}), touched = () => false;
+  const who = whom(scope, () => {
+    if (!touched()) return chosen().fits;
+    const names = Object.entries(read()).filter(([name]) => SIGNALS.includes(name)).map(([, value]) => value);
+    return Object.entries(fleet.kinds.signals).filter(([, signals]) => names.every((name) => signals.includes(name))).map(([profile]) => profile);
+  });
 
   function fill() {
-    const fault = fleet.kinds.faults.find((one) => one.kind === kind.value), example = flow(fault.example);
-    say(about, fault.about.replaceAll("`", ""));
+    const fault = chosen(), example = flow(fault.example);
+    about.replaceChildren(...coded(fault.about));
     const inputs = fault.fields.map((one) => [one, input(one, example[one.name])]);
     const main = ([one]) => one.required || (one.name in example);
-    own.replaceChildren(...inputs.filter(main).map(([one, control]) => field(one.name, control, one.about.replaceAll("`", ""))));
-    more.replaceChildren(...inputs.filter((each) => !main(each)).map(([one, control]) => field(one.name, control, one.about.replaceAll("`", ""))));
+    own.replaceChildren(...inputs.filter(main).map(([one, control]) => field(one.name, control, one.about)));
+    more.replaceChildren(...inputs.filter((each) => !main(each)).map(([one, control]) => field(one.name, control, one.about)));
     read = () => Object.fromEntries(inputs.map(([one, control]) => [one.name, valueOf(control), one.default])
       .filter(([, value, usual]) => value !== null && value !== usual).map(([name, value]) => [name, value]));
+    const named = inputs.filter(([one]) => SIGNALS.includes(one.name)).map(([, control]) => [control, control.value]);
+    touched = () => named.some(([control, before]) => control.value !== before);
+    who.draw?.();
   }
   kind.addEventListener("input", fill);
+  own.addEventListener("input", () => who.draw?.());
   fill();
   return {
     fields: [field("Fault", kind), ...who.fields, h("div", { class: "whole" }, about, own, h("details", {}, h("summary", {}, "More"), more))],
     body: () => {
       const fault = { kind: kind.value, ...read() };
-      const befalls = fleet.kinds.faults.find((one) => one.kind === kind.value).befalls;
-      return { kind: "inject", ...(befalls === "sandbox" ? {} : who.body()), fault };
+      return { kind: "inject", ...(chosen().befalls === "sandbox" ? {} : who.body()), fault };
     },
     press: scope.things ? "Inject it here" : "Inject it",
   };

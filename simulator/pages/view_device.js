@@ -68,22 +68,24 @@ export function open(view, [thing]) {
   let demo = null;
   const demoPlace = h("div");
 
-  view.append(h("div", { class: "title" }, h("h1", {}, thing), status, risk), facts,
-    h("div", { class: "columns" }, h("div", {}, todoCard, series, card("Alarms", alarmTable.element), card("Jobs", jobTable.element)),
-      h("div", {}, demoPlace, shadowCard, versionCard, dispatchCard, storyCard)));
+  const columns = h("div", { class: "columns" }, h("div", {}, todoCard, series, card("Alarms", alarmTable.element), card("Jobs", jobTable.element)),
+    h("div", {}, demoPlace, shadowCard, versionCard, dispatchCard, storyCard));
+  view.append(h("div", { class: "title" }, h("h1", {}, thing), status, risk), facts, columns);
 
-  let alive = true, about = null, document_ = null, missing = "", first = true;
+  let alive = true, about = null, document_ = null, missing = "", unheard = false, first = true;
   const curves = new Map(), data = { times: [], metrics: new Map() };
 
   async function whole() {
     try {
       about = await api.device(thing, 1, POINTS_MAX > 720 ? 720 : POINTS_MAX);
       missing = "";
+      unheard = false;
       if (first || minutes > MINUTES[0]) merge(about.series.at_ms.map((at, i) => ({ at, metrics: Object.fromEntries(Object.entries(about.series.metrics).map(([name, values]) => [name, values[i]])) })));
       first = false;
       document_ = await api.shadow(thing).catch(() => null);
     } catch (error) {
-      missing = error.status === 404 ? "This device never said anything to the platform." : error.message;
+      unheard = error.status === 404;
+      missing = unheard ? "This device never said anything to the platform." : error.message;
     }
     changed();
   }
@@ -116,6 +118,10 @@ export function open(view, [thing]) {
 
   function draw() {
     const device = fleet.devices.get(thing) ?? { thing, faults: [], last: about?.last };
+    // Neither side knows it.
+    const nobody = unheard && fleet.devices.size > 0 && !fleet.devices.has(thing);
+    status.hidden = columns.hidden = nobody;
+    if (nobody) return say(facts, "There is no device of this name.");
     const now = state(device);
     setBadge(status, STATE_WORDS[now], STATE_TONES[now]);
     const level = about?.fire?.level ?? device.level;

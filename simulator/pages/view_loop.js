@@ -7,9 +7,13 @@ import { pagedTable } from "./table.js";
 import { ALARM_TONES, ALARM_WORDS, detail, number, span, time, word } from "./words.js";
 
 export const STAGES = [
-  ["fault", "Fault"], ["alarm", "Alarm"], ["command", "Command"], ["answer", "Answer"], ["job", "Job"],
-  ["download", "Download"], ["update", "Update"], ["range", "In range"], ["end", "End"],
+  ["fault", "fault"], ["alarm", "alarm"], ["command", "command"], ["answer", "answer"], ["job", "job"],
+  ["download", "download"], ["update", "update"], ["range", "in range"], ["end", "end"],
 ];
+const ENGINEER = {
+  dispatch_opened: "engineer asked for", dispatch_assigned: "engineer asked for", dispatch_on_the_way: "engineer on the way",
+  dispatch_on_site: "engineer on site", dispatch_done: "engineer was there", dispatch_cancelled: "engineer cancelled",
+};
 const FAULT_MS = 30 * 60_000; // so long before an alarm its fault is looked for
 const TOLD_MAX = 300;
 
@@ -29,7 +33,7 @@ export function stagesOf(alarm, events) {
   }
   told.sort((a, b) => a.at - b.at || a.source.localeCompare(b.source));
   found.alarm = { at: alarm.raised, tone: "bad", text: Number.isFinite(alarm.value) ? number(alarm.value) : "" };
-  let percent = null;
+  let percent = null, engineer = "escalated";
   for (const { kind, at, detail: said, source } of told) {
     if (kind === "command_sent") found.command = { at, tone: "action", text: said.action ?? "" };
     else if (kind === "command_failed") found.command = { at, tone: "bad", text: "not sent" };
@@ -42,9 +46,10 @@ export function stagesOf(alarm, events) {
     else if (kind === "job_failed") found.update = { at, tone: "bad", text: said.status ? said.status.toLowerCase() : "failed" };
     else if (kind === "in_range") found.range = { at, tone: "good", text: Number.isFinite(said.value) ? number(said.value) : "" };
     else if (kind === "relapsed") delete found.range;
+    else if (ENGINEER[kind]) engineer = ENGINEER[kind];
   }
   if (alarm.closed) found.end = { at: alarm.closed, tone: "good", text: "closed" };
-  else if (alarm.escalated) found.end = { at: alarm.escalated, tone: "bad", text: "engineer sent" };
+  else if (alarm.escalated) found.end = { at: alarm.escalated, tone: "bad", text: engineer };
   const waits = { acting: found.command ? "answer" : "command", updating: found.job ? (found.download ? "update" : "download") : "job", verifying: found.range ? "end" : "range", open: "range" }[alarm.state];
   if (waits && !alarm.closed && !found[waits]) found[waits] = { now: true, tone: "action", text: waits === "download" && percent !== null ? `${number(percent)} %` : "" };
   return { found, told };

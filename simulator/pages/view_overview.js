@@ -10,15 +10,15 @@ const ALARMS_SHOWN = 8;
 
 export function open(view) {
   const leave = need("overview", "devices", "alarms", "events", "dispatches", "fleet", "fleetEvents");
-  const tiles = ["Devices online", "Alarms open", "Messages a second", "Updates under way", "Engineers on their way", "Broken on purpose"]
+  const tiles = ["Devices online", "Alarms open", "Messages a second", "Updates under way", "Engineers needed", "Broken on purpose"]
     .map((name) => ({ name, value: h("dd"), note: h("dd", { class: "note" }) }));
-  const tileList = h("dl", { class: "tiles" }, tiles.map((tile) => (tile.box = h("div", {}, h("dt", {}, tile.name), tile.value, tile.note))));
+  const tileList = h("dl", { class: "tiles" }, tiles.map((tile) => (tile.box = h("div", {}, (tile.term = h("dt", {}, tile.name)), tile.value, tile.note))));
 
   const states = bars("Devices by type and state", [["online", "good"], ["alarm", "bad"], ["offline", "idle"]]);
   const risks = riskCard();
   const traffic = curve("Messages a second", "", { zero: true, tall: true });
   const kinds = h("tbody");
-  const trafficCard = card("Throughput", traffic.element, h("details", {}, h("summary", {}, "By kind"),
+  const trafficCard = card("Throughput", traffic.element, h("p", { class: "hint" }, "Since this page was opened."), h("details", {}, h("summary", {}, "By kind"),
     h("div", { class: "scroll" }, h("table", {}, h("caption", { class: "quiet" }, "Messages received so far, by kind"),
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "kind"), h("th", { scope: "col", class: "number" }, "received"))), kinds))));
 
@@ -35,14 +35,16 @@ export function open(view) {
     const all = tally(), overview = fleet.overview;
     const total = all.total || overview?.total || 0, online = total ? all.online + all.alarm : 0;
     const under = [...fleet.jobs.values()].filter((job) => job.status === "IN_PROGRESS" || job.status === "QUEUED").length;
-    const sent = fleet.dispatches.filter((one) => !one.closed_at_ms).length;
+    const sent = fleet.dispatches.filter((one) => !one.closed_at_ms), underWay = sent.filter((one) => ["on_the_way", "on_site"].includes(one.state)).length;
+    const waits = sent.length - underWay;
     const speed = fleet.rates.received.at(-1);
     tell(tiles[0], count(online), total ? `of ${count(total)}${all.offline ? `, ${count(all.offline)} offline` : ""}` : "none yet", all.offline > total / 5 ? "bad" : null);
     const alarms = [...fleet.open.values()].flat().length;
     tell(tiles[1], count(alarms), alarms ? `on ${plural(fleet.open.size, "device")}` : "all is well", alarms ? "bad" : null);
     tell(tiles[2], rate(speed ?? NaN), fleet.counts ? `${count(fleet.counts.received)} so far` : "", null);
     tell(tiles[3], count(under), plural([...fleet.jobs.values()].filter((job) => job.status === "SUCCEEDED").length, "update") + " done", under ? "action" : null);
-    tell(tiles[4], count(sent), `${count(fleet.dispatches.length)} in all`, sent ? "action" : null);
+    say(tiles[4].term, underWay && !waits ? "Engineers on their way" : "Engineers needed");
+    tell(tiles[4], count(waits || underWay), `${waits && underWay ? `${count(underWay)} on their way, ` : ""}${count(fleet.dispatches.length)} in all`, sent.length ? "action" : null);
     tiles[5].box.hidden = !mayControl();
     tell(tiles[5], count(all.broken), "what the fleet knows", all.broken ? "action" : null);
 

@@ -18,6 +18,7 @@ from simulator.behaviours._settings import Setting
 from simulator.behaviours.shadow import Shadow
 from simulator.device import Device
 from simulator.errors import FleetsimError, UsageError
+from simulator.faults import Fault
 from simulator.faults._part import PartFault
 from simulator.ledger import Event
 from simulator.profiles import Profile
@@ -133,6 +134,7 @@ class Controls:
             "faults": list(_faults(profiles)),
             "commands": {name: _commands(profile) for name, profile in profiles.items()},
             "firmware": versions,
+            "signals": {name: sorted(profile.signals) for name, profile in profiles.items()},
         }
 
     def _events(self, after: int, limit: int) -> dict[str, Any]:
@@ -183,10 +185,12 @@ def _faults(profiles: Mapping[str, Profile]) -> Iterator[dict[str, Any]]:
     for kind, cls in rooms.members("faults").items():
         schema: dict[str, Any] = json_schema(cls, kind)
         needed = set(schema.get("required", ()))
+        example = getattr(cls, "example", "")
+        befalls = "sandbox" if issubclass(cls, PartFault) else "device"
         yield {
             "kind": kind, "family": getattr(cls, "family", ""), "about": (cls.__doc__ or "").strip().splitlines()[0],
-            "befalls": "sandbox" if issubclass(cls, PartFault) else "device",
-            "example": getattr(cls, "example", ""),
+            "befalls": befalls, "example": example,
+            "fits": _fits(cls, example, profiles) if befalls == "device" else [],
             "fields": [
                 {"name": name, "type": field.get("type", "any"), "default": field.get("default"),
                  "required": name in needed, "about": field.get("description", "")}
@@ -194,6 +198,12 @@ def _faults(profiles: Mapping[str, Profile]) -> Iterator[dict[str, Any]]:
                 for name, field in schema.get("properties", {}).items() if name != "kind"
             ],
         }  # fmt: skip
+
+
+def _fits(cls: type[Strict], example: str, profiles: Mapping[str, Profile]) -> list[str]:
+    """The profiles that can have the fault as its example tells it."""
+    fault = cls.model_validate(yaml.safe_load(example))
+    return [name for name, profile in profiles.items() if isinstance(fault, Fault) and not fault.unfit(profile.subject)]
 
 
 def _commands(profile: Profile) -> dict[str, Any]:

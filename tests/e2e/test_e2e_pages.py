@@ -104,9 +104,74 @@ def test_a_whole_loop_from_a_broken_fan_to_a_closed_alarm(visit: Visit, page: Pa
     expect(page.get_by_role("img", name=re.compile("^engine_temp_c: now .* °C, between"))).to_be_visible()
 
 
+def test_the_first_click_on_the_overview_breaks_a_device_that_can_have_it(visit: Visit, page: Page) -> None:
+    visit.go("overview")
+    box = visit.card("Try it on the fleet")
+    box.get_by_text("More").click()
+    box.get_by_label("at", exact=True).fill("1")  # a fan at its most: no engine overheats
+    box.get_by_label("How many").fill("10")
+    box.get_by_text("The call this makes").click()
+    expect(box.get_by_label("The call", exact=True)).not_to_contain_text("fire-sensor")
+    box.get_by_role("button", name="Inject it").click()
+    expect(box.get_by_label("The step as YAML")).to_contain_text("vehicle-sedan")
+    box.get_by_role("button", name="Clear faults").click()
+    box.get_by_role("button", name="Clear them").click()
+    expect(box.get_by_role("listitem").first).to_contain_text("fleet: clear")
+
+
+def test_what_stands_between_backticks_is_code_and_never_html(visit: Visit, page: Page) -> None:
+    shown = page.evaluate(
+        "import(new URL('dom.js', document.baseURI))"
+        ".then(({h, coded}) => h('p', {}, coded('<b>holds `at<i>`.')).innerHTML)"
+    )
+    assert shown == "&lt;b&gt;holds <code>at&lt;i&gt;</code>."
+
+
+def test_what_the_backend_tells_stays_among_what_happens(visit: Visit, page: Page) -> None:
+    visit.go("overview")
+    page.reload()
+    feed = visit.card("What happens")
+    expect(feed.get_by_text("alarm raised").first).to_be_visible()
+    times = feed.locator("time").all_inner_texts()
+    assert times == sorted(times, reverse=True)
+
+
+def test_what_is_wrong_with_a_step_is_a_line_each(visit: Visit, page: Page) -> None:
+    visit.go("overview")
+    box = visit.card("Try it on the fleet")
+    box.get_by_label("Fault", exact=True).select_option("swapped")
+    box.get_by_label("signal", exact=True).fill("nobody")
+    box.get_by_role("button", name="Inject it").click()
+    lines = box.get_by_role("alert").get_by_role("paragraph")
+    expect(lines.nth(1)).to_contain_text("cannot have the fault 'swapped'")
+    assert all(line.startswith("profile '") for line in lines.all_inner_texts())
+    visit.wrong.clear()  # the browser says of each refused request that it was refused
+
+
+def test_what_is_not_there_is_said_to_be_not_there(visit: Visit, page: Page) -> None:
+    visit.go("overview")
+    page.goto(f"{visit.url}/#/nothing")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No such page")
+    visit.go("device/nope")
+    expect(page.locator(".facts")).to_have_text("There is no device of this name.")
+    expect(page.locator(".title .badge:visible")).to_have_count(0)
+    visit.go("overview")
+    visit.wrong.clear()  # the browser says of each refused request that it was refused
+
+
 def test_an_engineer_is_sent_and_seen_to_the_end(visit: Visit, page: Page) -> None:
     _break(visit, "Vehicle-VIN-007", fixed_in="")
     _loop(visit, "Vehicle-VIN-007", "escalated")
+    expect(page.get_by_role("row").filter(has_text="Vehicle-VIN-007")).to_contain_text("engineer asked for")
+    visit.go("overview")
+    tile = page.locator(".tiles div").filter(has_text="Engineers")
+    expect(tile).to_contain_text("Engineers needed")
+    visit.go("dispatches")
+    row = page.get_by_role("row").filter(has_text="Vehicle-VIN-007")
+    row.get_by_role("button", name="Assign").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    visit.go("overview")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     visit.go("dispatches")
     row = page.get_by_role("row").filter(has_text="Vehicle-VIN-007")
     for press, state in (("Assign", "assigned"), ("Set off", "on the way"), ("Arrived", "on site")):
