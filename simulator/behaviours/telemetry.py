@@ -104,6 +104,17 @@ class Telemetry(Behaviour):
         return TelemetryDuty(self)
 
 
+_latest: tuple[int, bytes] = (-1, b"")
+
+
+def _head(now_ms: int) -> bytes:
+    """How a platform's JSON begins: many devices speak in the same millisecond."""
+    global _latest
+    if _latest[0] != now_ms:
+        _latest = now_ms, b'{"device_timestamp":%d' % now_ms
+    return _latest[1]
+
+
 @lru_cache(1000)
 def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
@@ -154,20 +165,19 @@ class TelemetryDuty(Duty):
 
     def _turn(self, body: Body, now_ms: int) -> Outputs:
         """The last one was answered: the next one, if it is due and the sensors read the same; else `step` says it."""
-        due_ms = self.start_ms + int(self.period_ms)
-        if due_ms <= now_ms < self.look_ms and self.sensed >= 0 and body.sensed(now_ms) == self.sensed:
+        sensed = self.sensed
+        if self.start_ms + self.period_ms <= now_ms and sensed >= 0 and body.sensed(now_ms) == sensed:
             self.start_ms = now_ms
-            self.due_ms = due_ms = now_ms + UNANSWERED_MS
-            self.wake_at_ms = due_ms if due_ms < self.look_ms else self.look_ms
+            self.due_ms = self.wake_at_ms = now_ms + UNANSWERED_MS
             return self._again(now_ms, 0)
-        self.due_ms = max(due_ms, now_ms)
+        self.due_ms = max(self.start_ms + int(self.period_ms), now_ms)
         self.wake_at_ms = min(self.due_ms, self.look_ms)
         return []
 
     def _again(self, now_ms: int, due_ms: int) -> Outputs:
         """The same readings with another time."""
         self.count += 1
-        what, payload = self.what, b'{"device_timestamp":%d%b' % (now_ms, self.tail)
+        what, payload = self.what, _head(now_ms) + self.tail
         fields = ("telemetry", self.topic, payload, what.qos, what.retain, what.expiry_s, now_ms, due_ms)
         return [_new(Publish, fields)]
 
@@ -228,7 +238,7 @@ class TelemetryDuty(Duty):
         at_ms, what = body.clock_ms(now_ms), self.what
         if self.sensed >= 0:
             self.tail = b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
-            payload = b'{"device_timestamp":%d%b' % (now_ms, self.tail)
+            payload = _head(now_ms) + self.tail
         elif what.codec == "platform_json":
             payload = document(body, now_ms, {"metrics": told(metrics)})
         else:

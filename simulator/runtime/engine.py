@@ -50,8 +50,8 @@ from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
 # To wake up costs more than to send, so what is due within some two milliseconds goes out together: the first of it a
-# little late, the last of it a little early. (The loop's timers are late by up to a millisecond by themselves.)
-WAIT_MS, EARLY_MS = 0.5, 1.0
+# little late (the loop's timers are by up to a millisecond, by themselves), the others early, and never by more.
+WAIT_MS, EARLY_MS = 0.2, 1.7
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
 ANSWERED = Answered("telemetry")

@@ -95,6 +95,20 @@ def at_most(row: str, value: float, bar: float, words: str) -> Figure:
 # The rows
 
 
+def bare(bench: Bench) -> Iterator[Figure]:
+    """The ruler: packets encoded beforehand on uvloop's transports. What it costs today is what the machine is."""
+    with bench.broker() as broker:
+        seconds = bench.seconds(10)
+        command = [
+            sys.executable, "-m", "tests.bench.load_peers", "bare", str(broker.port), str(TOGETHER), str(seconds + 3)
+        ]  # fmt: skip
+        got = steady(command, seconds, {})
+    if "error" in got:
+        yield Figure("bare", got["error"])
+    else:
+        yield Figure("(bare uvloop, the limit)", bench.compared("bare", got["rate"], got["cpu_us"]))
+
+
 def engine(bench: Bench) -> Iterator[Figure]:
     """Our engine: 1,000 devices, QoS 1, one in flight each; profile payloads, statistics, ledger and audit on."""
     with bench.broker() as broker:
@@ -308,7 +322,7 @@ def sandbox(bench: Bench) -> Iterator[Figure]:
 
 
 ROWS: tuple[Row, ...] = (
-    engine, locust, mqttuser, awscrt, others, connect, many, most, paced, tcp, rest, ota, sandbox,
+    bare, engine, locust, mqttuser, awscrt, others, connect, many, most, paced, tcp, rest, ota, sandbox,
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What `load_bench` is compared with, each in a process of its own, against the same broker with the same payloads:
 
+    python -m tests.bench.load_peers bare PORT DEVICES SECONDS      the least that Python can do, as a ruler
     python -m tests.bench.load_peers awscrt PORT DEVICES SECONDS    a bare loop on AWS's own client
     locust -f tests/bench/load_peers.py --headless …                Locust's own MqttUser (LOAD_BENCH_PORT)
 
@@ -7,12 +8,13 @@ Every device has one message of QoS 1 in flight. Both print JSON lines: {"done":
 Of emqtt-bench and mqttx there is only the command line, and what their output says.
 """
 
+import asyncio
 import json
 import os
 import resource
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 PAYLOAD = b"x" * 340  # a sedan's telemetry has as many bytes
 TOPIC = "iotlink/stg/nohub/{}/periodic/pub/telemetry/json"
@@ -37,6 +39,37 @@ def tell(done: int) -> None:
     """How far it is."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"done": done, "cpu_s": used.ru_utime + used.ru_stime, "at_s": time.monotonic()}), flush=True)
+
+
+class Bare(asyncio.Protocol):
+    """Packets that were encoded beforehand, on uvloop's transport: no session, no device, nothing measured."""
+
+    def __init__(self, index: int, done: list[int]) -> None:
+        topic, name = TOPIC.format(f"bare-{index}").encode(), f"bare-{index}".encode()
+        body = b"\x00\x04MQTT\x05\x02\x00\x3c\x00" + len(name).to_bytes(2, "big") + name
+        self.connect = bytes([0x10, len(body)]) + body
+        rest = len(topic).to_bytes(2, "big") + topic + b"\x00\x01\x00" + PAYLOAD
+        self.packet = bytes([0x32, len(rest) & 0x7F | 0x80, len(rest) >> 7]) + rest
+        self.done = done
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's do not derive from asyncio's
+        self.transport.write(self.connect)
+
+    def data_received(self, data: bytes) -> None:
+        self.done[0] += data[0] == 0x40
+        self.transport.write(self.packet)
+
+
+async def bare(port: int, devices: int, seconds: float) -> None:
+    """One message in flight on each connection."""
+    loop, done = asyncio.get_running_loop(), [0]
+    for index in range(devices):
+        await loop.create_connection(lambda index=index: Bare(index, done), "127.0.0.1", port)  # type: ignore[misc]
+    for _ in range(int(2 * seconds)):
+        tell(done[0])
+        await asyncio.sleep(0.5)
+    os._exit(0)
 
 
 def awscrt(port: int, devices: int, seconds: float) -> None:
@@ -73,7 +106,12 @@ def awscrt(port: int, devices: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    awscrt(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    what, port, devices, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    if what == "bare":
+        import uvloop
+
+        uvloop.run(bare(port, devices, seconds))
+    awscrt(port, devices, seconds)
 elif "locust" in sys.modules:
     import gevent
     from locust import constant, events, task
