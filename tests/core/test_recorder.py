@@ -314,7 +314,7 @@ anything = st.recursive(
 payloads = st.binary(max_size=50) | texts.map(lambda text: text.encode(errors="replace"))
 publishes = st.builds(
     Publish, st.text(max_size=9), st.text(max_size=20), payloads, qos=st.integers(0, 2), stamp=st.integers(0, 1 << 50),
-    expiry_s=st.none() | st.integers(0, 99),
+    expiry_s=st.none() | st.integers(0, 99), due_ms=st.floats(0, 1 << 50),
 )  # fmt: skip
 any_message = st.one_of(
     publishes,
