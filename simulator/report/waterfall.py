@@ -102,6 +102,8 @@ def _waterfall(thing: str, told: Sequence[Event], states: Sequence[str], is_quie
         last = next((event.kind for event in reversed(told) if event.kind in _DUE), "")
         if last == "job_failed" and "installed" not in kinds:
             last = "verify_failed"  # What is due after a failed job is what the job was for.
+        if last == "out_of_range" and "open" in states:
+            last = "alarm_raised"  # It left its range once more, and that was known already.
         due, unsaid = _DUE.get(last, ("fault_injected", "the ledger has no event of this device"))
         reason = reason or unsaid
         stages += [_missing(kind) for kind in dict.fromkeys((due, "alarm_closed"))]

@@ -34,7 +34,9 @@ def conversations(draw: st.DrawFn) -> list[Said]:
     for thing in draw(st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"]])):
         at_ms, kind, idx = START_MS, 0, 0
         for _ in range(draw(st.integers(0, 40))):
-            idx = draw(st.sampled_from([idx + 1] * 15 + [0]))  # now and then a sensor restarts
+            idx = draw(st.sampled_from([idx + 1] * 15 + [0]))
+            if idx == 0:  # now and then a sensor restarts; one that is back sooner looks as if it said the same again
+                at_ms += LATE_MS
             at_ms += draw(st.sampled_from([0, 1, 700, 5_000, 30_000, 61_000, 170_000]))
             kind = draw(st.just(kind) | st.integers(0, len(KINDS) - 1))
             warmer = draw(st.floats(0, 3, width=16))

@@ -194,6 +194,13 @@ def test_a_story_that_ended(lines: list[str], state: str, reason: str, stages: l
         (RAISED[:2], [], "open", "the backend raised no alarm", ["(alarm raised)", "(alarm closed)"]),
         (RAISED, ["open"], "open", "no action followed the alarm", ["alarm raised", "(alarm closed)"]),
         (
+            [*RAISED, GOOD, RAISED[1]],
+            ["open"],
+            "open",
+            "no action followed the alarm",
+            ["climbed again", "(alarm closed)"],
+        ),
+        (
             [*RAISED, *ACTED[:1]],
             ["acting"],
             "open",
