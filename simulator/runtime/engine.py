@@ -49,9 +49,9 @@ from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
-# To wake up costs more than to send, so what is due within some two milliseconds goes out together: the first of it a
-# little late (the loop's timers are by up to a millisecond, by themselves), the others early, and never by more.
-WAIT_MS, EARLY_MS = 0.2, 1.7
+# To wake up costs more than to send, so what is due within some milliseconds goes out together, a little late (the
+# loop's timers are by up to a millisecond, by themselves). Never early: a device's clock would run ahead of the backend's.
+WAIT_MS = 0.8
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
 ANSWERED = Answered("telemetry")
@@ -438,7 +438,7 @@ class Engine:
         self._timer = self.loop.call_at((wake_at_ms + WAIT_MS - self._zero_ms) / 1000, self._wake)
 
     def _wake(self) -> None:
-        now_ms = int(self._zero_ms + time.monotonic() * 1000 + EARLY_MS)
+        now_ms = int(self._zero_ms + time.monotonic() * 1000)
         now_ms = self._told_ms = max(now_ms, self._timer_ms, self._told_ms)
         self._timer, self._timer_ms = None, NEVER_MS
         heap, devices, late = self._heap, self.fleet.devices, self._gauge.slips_ms
