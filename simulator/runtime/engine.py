@@ -50,8 +50,8 @@ from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
 # To wake up costs more than to send, so what is due within some milliseconds goes out together, a little late (the
-# loop's timers are by up to a millisecond, by themselves). Never early: a device's clock would run ahead of the backend's.
-WAIT_MS = 0.8
+# loop's timers are by up to a millisecond, by themselves). Never early: a device's clock would run ahead of all others.
+WAIT_MS = 0.6
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
 ANSWERED = Answered("telemetry")
