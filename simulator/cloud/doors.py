@@ -59,11 +59,23 @@ class Door:
         def connection_made(transport: Any) -> None:
             self._transports.add(transport)
             made(transport)
+            if not transport.is_reading():
+                asyncio.get_running_loop().call_soon(_pause_again, transport)
             if self.is_shut:  # it was on its way in
                 transport.abort()
 
         protocol.connection_made = connection_made
         return protocol
+
+
+def _pause_again(transport: asyncio.ReadTransport) -> None:
+    """Let a protocol's pause in `connection_made` last.
+
+    CPython up to 3.11.2 at least begins to read afterwards all the same, with the transport thinking that it is
+    paused: MiniStack's upgrade to TLS then never saw the client's first words, and both sides waited for ever.
+    """
+    transport.resume_reading()
+    transport.pause_reading()
 
 
 def bound(host: str, port: int) -> socket.socket:

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from resource import RLIM_INFINITY
@@ -41,10 +42,10 @@ def fleetsim(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
     def start(
         *arguments: object, files: Mapping[str, str] = NO_FILES, terminal: int = -1,
-        file_bytes_max: int = RLIM_INFINITY, **env: str,
+        file_bytes_max: int = RLIM_INFINITY, python: str = sys.executable, **env: str,
     ) -> Command:  # fmt: skip
         folder, env = tmp_path_factory.mktemp("command"), {"FLEETSIM_HOME": str(home), **env}
-        started.append(Command(folder, arguments, env, files, terminal, file_bytes_max))
+        started.append(Command(folder, arguments, env, files, terminal, file_bytes_max, python))
         return started[-1]
 
     yield start

@@ -45,7 +45,7 @@ class Command:
 
     def __init__(
         self, folder: Path, arguments: Sequence[object], env: Mapping[str, str],
-        files: Mapping[str, str], terminal: int, file_bytes_max: int,
+        files: Mapping[str, str], terminal: int, file_bytes_max: int, python: str = sys.executable,
     ) -> None:  # fmt: skip
         """Starts it in a folder with these files. `terminal`, a file descriptor, becomes its terminal, if not -1."""
         self.folder, self.files = folder, files
@@ -56,7 +56,7 @@ class Command:
         stdout, stderr = folder / "stdout", folder / "stderr"
         with stdout.open("wb") as out, stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-ISc", _LAUNCHER, str(file_bytes_max), *map(str, arguments)],
+                [python, "-ISc", _LAUNCHER, str(file_bytes_max), *map(str, arguments)],
                 cwd=folder,
                 env={**_environment(self.temporary), **env},
                 stdin=subprocess.DEVNULL if terminal < 0 else terminal,
