@@ -5,9 +5,9 @@ import pytest
 from simulator.links import Endpoint
 from simulator.links.mqtt import Mqtt
 from simulator.messages import Piece, Publish
-from tests.links import test_rest_link as rest
+from tests.links import rest_peers as rest
 from tests.links.bad_network import LOOPS, Ears, Line, Wire, a_while, late, nothing, only, whole
-from tests.links.mqtt_peers import ScriptedServer, make_link, run
+from tests.links.mqtt_peers import Recorder, ScriptedServer, make_link, run
 from tests.links.test_mqtt_websocket import Server as WebSocketServer
 
 
@@ -48,19 +48,25 @@ def test_raw_bytes_take_the_way_as_well_and_need_a_connection() -> None:
     run(test)
 
 
+async def _say_fifty(link: Mqtt, heard: Recorder, early: bool) -> Line:
+    """Connects, and says so many things over a network that tears them, which is bad from the beginning or later."""
+    line = Line(lambda data, up: [Piece(data[:5], 3), Piece(data[5:], 6)])
+    if early:
+        link.shape(line)
+    link.open()
+    await heard.line("connected")
+    link.shape(line)
+    for number in range(50):
+        link.send(Publish("k", "t", b"%d" % number))
+    return line
+
+
 @pytest.mark.parametrize("early", [True, False], ids=["before", "mid-connection"])
 def test_mqtt_goes_on_over_a_bad_network(early: bool) -> None:
     async def test() -> None:
         async with ScriptedServer() as server:
             link, heard = make_link(Mqtt, Endpoint("127.0.0.1", server.port, "d1"))
-            line = Line(lambda data, up: [Piece(data[:5], 3), Piece(data[5:], 6)])
-            if early:
-                link.shape(line)
-            link.open()
-            await heard.line("connected")
-            link.shape(line)
-            for number in range(50):
-                link.send(Publish("k", "t", b"%d" % number))
+            await _say_fifty(link, heard, early)
             await heard.line("acknowledged", 50)
             assert [m.payload for m, _, _ in heard.acknowledgements] == [b"%d" % number for number in range(50)]
             link.close()
@@ -77,14 +83,7 @@ def test_mqtt_in_a_websocket_does_so_too(on_uvloop: bool, early: bool) -> None:
     async def test() -> None:
         async with WebSocketServer() as server:
             link, heard = make_link(Mqtt, server.endpoint())
-            line = Line(lambda data, up: [Piece(data[:5], 3), Piece(data[5:], 6)])
-            if early:
-                link.shape(line)
-            link.open()
-            await heard.line("connected")
-            link.shape(line)
-            for number in range(50):
-                link.send(Publish("k", "t", b"%d" % number))
+            line = await _say_fifty(link, heard, early)
             link.send(Publish("k", "t", bytes(200_000)))
             await heard.line("acknowledged", 51)
             assert len(server.connections) == 1
