@@ -5,7 +5,9 @@ An action is desired as `{"action": {"name": "restart-fan", "id": "…"}}`; the 
 publishes a `control_result` and reports the same `action`, which empties the delta. Every other key is a setting:
 after the time it takes the value is in force, answered with a control_result whose id is `desired-<version>`, and
 reported. A wrong value is answered as failed, once, and what is reported stays. A key that no setting has is left
-alone and noted once. Deltas may repeat or come out of order: the shadow's version decides.
+alone and noted once. Deltas may repeat or come out of order: the shadow's version decides. A delta has only what
+differs from what was reported, by this device or by the one that it stands for since a restart of the simulator: what
+it does not know of that it takes from the reported state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,13 +75,14 @@ class Change(NamedTuple):
 
 
 class ShadowDuty(Duty):
-    __slots__ = ("act_at_ms", "acting", "changes", "refused", "report_at_ms", "seen_version", "strange", "what")
+    __slots__ = ("act_at_ms", "acting", "asks", "changes", "refused", "report_at_ms", "seen_version", "strange", "what")
 
     def __init__(self, what: Shadow) -> None:
         super().__init__()
         self.what = what
         self.seen_version = 0
         self.acting: dict[str, Any] = {}
+        self.asks = False  # for its shadow, since it is connected
         self.changes: dict[str, Change] | None = None  # made when needed, like the next two
         self.refused: dict[str, Any] | None = None  # values that were answered as wrong
         self.strange: set[str] | None = None  # keys that no setting has
@@ -97,6 +100,7 @@ class ShadowDuty(Duty):
         if isinstance(said, Connected):
             self.report_at_ms = now_ms + int(1000 * self.what.report_every_s * (0.5 + 0.5 * body.draw("report phase")))
             self._sleep()
+            self.asks = True
             return [Publish("shadow_get", _topic(body, "get"), b"")]
         if not isinstance(said, Received) or not said.topic.startswith(_topic(body, "")):
             return []
@@ -104,10 +108,14 @@ class ShadowDuty(Duty):
         document = read(said.payload)
         if leaf == "update/delta":
             return self._desired(body, document, document.get("state"), now_ms)
+        if leaf.startswith("get/"):
+            self.asks = False
         if leaf == "get/accepted":
             state = document.get("state")
-            delta = state.get("delta") if isinstance(state, dict) else None
-            return self._desired(body, document, delta, now_ms) + self._report(body, now_ms)
+            if not isinstance(state, dict):
+                state = {}
+            self._remember(body, state.get("reported"))
+            return self._desired(body, document, state.get("delta"), now_ms, True) + self._report(body, now_ms)
         if leaf == "get/rejected" and document.get("code") == 404:
             return self._report(body, now_ms)
         if leaf.endswith("rejected"):
@@ -119,9 +127,19 @@ class ShadowDuty(Duty):
             return [Note("shadow_rejected", detail)]
         return []
 
-    def _desired(self, body: Body, document: dict[str, Any], delta: Any, now_ms: int) -> Outputs:
+    def _remember(self, body: Body, reported: Any) -> None:
+        """The last action, if it is not known any more."""
+        last = reported.get(_ACTION) if isinstance(reported, dict) else None
+        if isinstance(last, dict) and isinstance(last.get("name"), str) and isinstance(last.get("id"), str):
+            body.flash.setdefault("last_action", {"name": last["name"], "id": last["id"]})
+
+    def _desired(
+        self, body: Body, document: dict[str, Any], delta: Any, now_ms: int, asked_for: bool = False
+    ) -> Outputs:  # fmt: skip
         version = document.get("version")
-        if not isinstance(delta, dict) or not isinstance(version, int) or version <= self.seen_version:
+        if not isinstance(delta, dict) or not isinstance(version, int) or version < self.seen_version:
+            return []
+        if version == self.seen_version and not asked_for:
             return []
         self.seen_version = version
         said = self._settings(body, delta, version, now_ms)
@@ -135,6 +153,8 @@ class ShadowDuty(Duty):
         action = {**last, **asked} if isinstance(asked, dict) else {}
         if not isinstance(action.get("id"), str) or action["id"] in (self.acting.get("id"), last.get("id")):
             return []
+        if "name" not in action and self.asks:
+            return []  # The answer tells the whole of it.
         name = action.get("name")
         self.acting = {"name": name if isinstance(name, str) else "", "id": action["id"]}
         known = self.what.actions.get(self.acting["name"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator.messages import Received
+from simulator.messages import Connected, Received
 from tests.core.fake_cloud import Json
 from tests.core.fleets import PUMP, START_MS, THING, World, profile
 
@@ -84,6 +84,28 @@ def test_an_older_delta_says_nothing() -> None:
     tell(world, "update/delta", {"state": {"action": {"name": "restart-fan", "id": "old"}}, "version": 7})
     world.run(10)
     assert [result["id"] for result in results(world)] == ["new"]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_the_name_of_an_action_is_that_of_the_last_one_whoever_reported_it(early: bool) -> None:
+    """The device is another one than that which acted before, as on another worker: a delta has only the new id."""
+    world = up()
+    world.cloud.desire(THING, RESTART)
+    world.run(10)
+    world.virtual.sever(0, world.virtual.clock.now_ms(), 5000)
+    world.run(1)
+    del world.device.flash["last_action"]
+    world.cloud.desire(THING, {"action": {**RESTART["action"], "id": "a-2"}})
+    delta = world.cloud.shadow(THING).delta()
+    assert delta == {"action": {"id": "a-2"}}
+    if early:  # as one that was published between the subscription and the answer to what it asks
+        world.device.receive(Connected(False), world.virtual.clock.now_ms())
+        tell(world, "update/delta", {"state": delta, "version": world.cloud.shadow(THING).version})
+    world.run(20)
+    assert [(said["name"], said["id"], said["result"]) for said in results(world)] == [
+        ("restart-fan", "a-1", "done"), ("restart-fan", "a-2", "done"),
+    ]  # fmt: skip
+    assert world.cloud.shadow(THING).delta() == {}
 
 
 def test_an_unknown_action_fails_and_empties_the_delta() -> None:
