@@ -3,7 +3,9 @@
     decode, contract      bytes → standard telemetry, or a named reason (dead letter)
     conditions, rules     what counts as bad, and what is to be done about it
     alarms, uploads, core the pure part: values in, effects out, time as an argument
-    store, queries        SQLite: the only place that writes, the only place that reads
+    devices, open_alarms  what the core keeps of each device, and what moves an alarm
+    hearing, fire_alarms  silence, and what fire records come to
+    store, reader, queries SQLite: the only place that writes, the only place that reads
     pipeline              core and store in the right order: decided, stored, done
     consumer, actions     MQTT in, boto3 out
     tcp_gateway           frames of devices that keep a connection

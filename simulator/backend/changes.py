@@ -151,7 +151,7 @@ class Changes:
 
     def put_rule(self, name: str, body: bytes) -> int:
         """Make or change a rule; its version."""
-        entry = _object(body)
+        entry = json_object(body)
         _is_named(entry, "rule", name)
         known = [*self._products, *self._kept.specs] if self._products else []
         rule = read_rule("rule", entry, known)
@@ -199,7 +199,7 @@ class Changes:
 
     def put_formula(self, name: str, body: bytes) -> int:
         """Make or change a formula; its version."""
-        entry = _object(body)
+        entry = json_object(body)
         _is_named(entry, "formula", name)
         formula = read_formula("formula", entry)
         Formulas([*(self._kept.formulas.by_id | {name: formula}).values()]).check()
@@ -241,7 +241,7 @@ class Changes:
     def put_master(self, body: bytes) -> dict[str, int]:
         """Take master data, {"devices": [{"device_id", "site_id"}], "sites": [{"site_id", "customer_id"}]}."""
         try:
-            said = Master.model_validate(_object(body))
+            said = Master.model_validate(json_object(body))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"])
@@ -262,7 +262,7 @@ class Changes:
 
     async def replay(self, body: bytes) -> dict[str, Any]:
         """Try dead letters again: {"ids": […]} or {"reason": "…"}."""
-        wanted = _object(body)
+        wanted = json_object(body)
         if wanted.keys() == {"reason"} and type(wanted["reason"]) is str:
             return await self._replay(self._of_reason(wanted["reason"]))
         ids = wanted.get("ids")
@@ -314,7 +314,8 @@ def _is_named(entry: dict[str, Any], kind: Kind, name: str) -> None:
         raise UsageError(f"{kind}.{key}: '{name}' has spaces around it")
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """A body that is an object; UsageError."""
     try:
         found = orjson.loads(body)
     except ValueError as error:

@@ -7,15 +7,14 @@ None: of all.
 """
 
 import re
-import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from simulator.backend import audit
 from simulator.backend.effects import DeadLetter
+from simulator.backend.reader import Reader
 from simulator.errors import UsageError
 from simulator.wire.spec import ProductSpec
 
@@ -25,7 +24,7 @@ VERSIONS_MAX = 50  # shown of each rule and spec
 KEYS = {"rule": "ruleId", "spec": "productId", "formula": "formulaId"}
 _PLACE = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
 
-_DISPATCH = (
+DISPATCH = (
     "alarm_id", "thing", "rule_id", "severity", "reason", "opened_at_ms", "closed_at_ms", "state", "who",
     "updated_at_ms",
 )  # fmt: skip
@@ -46,20 +45,8 @@ def owned(column: str, owner: str | None) -> tuple[str, tuple[str, ...]]:
     return f" AND {column} IN (SELECT thing FROM master WHERE customer_id = ?)", (owner,)  # noqa: S608
 
 
-class Queries:
+class Queries(Reader):
     """Reads one store."""
-
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """The connection, for questions of others."""
-        return self._db
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
 
     # -- what belongs to one device
 
@@ -96,8 +83,8 @@ class Queries:
     ) -> dict[str, Any]:
         """Field dispatches, in the order in which they were opened."""
         where, values = (" AND state = ?", (state,)) if state else ("", ())
-        rows = self._rows("dispatches", ", ".join(_DISPATCH), after, limit, owner, where, values)
-        return _page("dispatches", rows, after, [dict(zip(_DISPATCH, row[1:], strict=True)) for row in rows])
+        rows = self._rows("dispatches", ", ".join(DISPATCH), after, limit, owner, where, values)
+        return _page("dispatches", rows, after, [dict(zip(DISPATCH, row[1:], strict=True)) for row in rows])
 
     def notifications(
         self, after: int = 0, limit: int = PAGE, owner: str | None = None, *, channel: str | None = None

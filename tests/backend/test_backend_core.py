@@ -6,7 +6,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.backend.core import LOOKUP_AGAIN_MS, NO_PRODUCT_AGAIN_MS, WAITING_MAX, Backend
+from simulator.backend.core import NO_PRODUCT_AGAIN_MS, Backend
+from simulator.backend.devices import LOOKUP_AGAIN_MS, WAITING_MAX
 from simulator.backend.effects import (
     CreateJob,
     DeadLetter,

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
-from simulator.backend.core import INDEX_BURST_MS, NO_PRODUCT_AGAIN_MS, WAITING_MAX, Backend
+from simulator.backend.core import NO_PRODUCT_AGAIN_MS, Backend
 from simulator.backend.decode import Telemetry, taken_payload
+from simulator.backend.devices import INDEX_BURST_MS, WAITING_MAX
 from simulator.backend.effects import (
     DeadLetter,
     DropWaiting,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from simulator.backend.platform.classes import class_of
+from simulator.backend.platform.queries import HISTORY
 from simulator.errors import UsageError
 from tests.backend.platform_world import HOT, NOW_MS, Start, World, worlds
 
@@ -40,7 +41,7 @@ def steps(world: World) -> list[tuple[str, str]]:
 
 
 def states(world: World) -> list[tuple[str, str, bool]]:
-    found = world.platform.dispatches()["dispatches"]
+    found = world.queries.dispatches()["dispatches"]
     return [(one["state"], one["who"], one["closed_at_ms"] is not None) for one in found]
 
 
@@ -68,7 +69,7 @@ def test_from_opened_to_done(start: Start) -> None:
     assert closed_at_ms == world.now_ms
     well(world)
     assert world.kinds()[-1] == "alarm_closed", "what is done is not cancelled"
-    assert world.platform.dispatches()["dispatches"][0]["closed_at_ms"] == closed_at_ms
+    assert world.queries.dispatches()["dispatches"][0]["closed_at_ms"] == closed_at_ms
 
 
 @pytest.mark.parametrize(
@@ -144,11 +145,11 @@ def test_pages_of_dispatches(start: Start) -> None:
         world.say(f"V-{i}", t=120)
     world.wait(2)
     world.changes.advance_dispatch(f"V-3-hot-{NOW_MS}", "assigned", "Ann")
-    first = world.platform.dispatches(limit=3)
-    second = world.platform.dispatches(after=first["next"])
+    first = world.queries.dispatches(limit=3)
+    second = world.queries.dispatches(after=first["next"])
     assert [one["thing"] for one in first["dispatches"] + second["dispatches"]] == [f"V-{i}" for i in range(5)]
-    assert [one["thing"] for one in world.platform.dispatches("assigned")["dispatches"]] == ["V-3"]
-    assert world.platform.dispatches(after=second["next"])["next"] == second["next"]
+    assert [one["thing"] for one in world.queries.dispatches(state="assigned")["dispatches"]] == ["V-3"]
+    assert world.queries.dispatches(after=second["next"])["next"] == second["next"]
 
 
 def test_a_store_of_before_had_opened_and_closed_ones(start: Start) -> None:
@@ -177,7 +178,7 @@ def test_the_class_of_an_alarm(severity: str, said: Any, found: str) -> None:
 
 
 def levels(world: World) -> list[tuple[float, int]]:
-    events = world.platform.history("alarm", "V")["events"]
+    events = world.queries.events(0, kinds=HISTORY["alarm"], thing="V")["events"]
     return [((e["at_ms"] - NOW_MS) / 1000, e["detail"]["level"]) for e in events if e["kind"] == "alarm_level"]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simulator.backend.platform import formulas as formulas_module
 from simulator.backend.platform.formulas import Formula, Values, compute, read_formulas
+from simulator.backend.platform.queries import HISTORY
 from simulator.errors import UsageError
 from tests.backend.platform_world import HOT, NOW_MS, Start, World, worlds
 
@@ -57,7 +58,7 @@ def test_a_value_is_kept_of_the_newest_sample(start: Start) -> None:
 
 def test_it_changes_rolls_back_and_goes_while_it_runs(start: Start) -> None:
     world = start()
-    assert world.platform.formulas() == []
+    assert world.queries.current("formula") == []
     assert put(world) == 1
     assert put(world) == 1, "nothing changed"
     world.say(tempC=70, vibration=1)
@@ -71,21 +72,20 @@ def test_it_changes_rolls_back_and_goes_while_it_runs(start: Start) -> None:
     assert world.changes.rollback("formula", "health-score-prod-a", 1) == 3
     world.say(at_ms=NOW_MS + 2, tempC=70, vibration=1)
     assert values(world) == {"health-score-prod-a": (3, 70.0)}
-    [rolled] = world.platform.history("rollback")["events"]
+    [rolled] = world.queries.events(0, kinds=HISTORY["rollback"])["events"]
     assert (rolled["kind"], rolled["detail"]) == (
         "formula_rolled_back", {"name": "health-score-prod-a", "to": 1, "version": 3},
     )  # fmt: skip
-    found = world.platform.formula("health-score-prod-a")
-    assert found is not None
-    assert [(one["version"], one["expression"]) for one in found["versions"]] == [
+    found = world.queries.history("formula", "health-score-prod-a")
+    assert [(one["version"], one["formula"]["expression"]) for one in found] == [
         (3, HEALTH["expression"]), (2, "tempC"), (1, HEALTH["expression"]),
     ]  # fmt: skip
-    assert [one["version"] for one in world.platform.formulas()] == [3]
+    assert [one["version"] for one in world.queries.current("formula")] == [3]
     assert world.changes.delete_formula("health-score-prod-a")
     assert not world.changes.delete_formula("health-score-prod-a")
-    assert (values(world), world.platform.formulas()) == ({}, [])
+    assert (values(world), world.queries.current("formula")) == ({}, [])
     assert world.changes.rollback("formula", "health-score-prod-a", 2) == 5
-    assert world.platform.formula("nothing") is None
+    assert world.queries.history("formula", "nothing") == []
 
 
 def test_a_rule_rolls_back_too(start: Start) -> None:
@@ -106,11 +106,11 @@ def test_what_is_configured_counts_when_it_changed(start: Start) -> None:
     world = start(formulas=[HEALTH])
     put(world, expression="tempC")
     world.again()
-    assert world.platform.formulas()[0]["expression"] == "tempC"
+    assert world.queries.current("formula")[0]["formula"]["expression"] == "tempC"
     world.again(formulas=[{**HEALTH, "expression": "tempC * 2"}])
-    assert [(one["version"], one["source"]) for one in world.platform.formulas()] == [(3, "config")]
+    assert [(one["version"], one["source"]) for one in world.queries.current("formula")] == [(3, "config")]
     world.again(formulas=[])
-    assert world.platform.formulas() == []
+    assert world.queries.current("formula") == []
 
 
 def test_a_rule_uses_a_formula(start: Start) -> None:
@@ -169,7 +169,7 @@ def test_a_wrong_formula_is_refused_in_one_line(start: Start, changed: dict[str,
         world.changes.put_formula("health-score-prod-a", orjson.dumps(HEALTH | changed))
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert world.platform.formulas() == []
+    assert world.queries.current("formula") == []
 
 
 def test_how_many_there_may_be(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

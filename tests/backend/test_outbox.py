@@ -32,7 +32,7 @@ def flap(world: World, thing: str = "V") -> None:
 
 
 def told(world: World) -> list[tuple[str, str]]:
-    return [(one["channel"], one["what"]) for one in world.platform.notifications()["notifications"]]
+    return [(one["channel"], one["what"]) for one in world.queries.notifications()["notifications"]]
 
 
 def test_by_its_class_an_alarm_has_channels(start: Start) -> None:
@@ -40,18 +40,18 @@ def test_by_its_class_an_alarm_has_channels(start: Start) -> None:
     world = start(rules=rules)
     world.say(t=120)
     world.pipeline.commit()
-    found = Counter((one["alarm_class"], one["channel"]) for one in world.platform.notifications()["notifications"])
+    found = Counter((one["alarm_class"], one["channel"]) for one in world.queries.notifications()["notifications"])
     assert found == {
         ("act_now", "phone"): 1, ("act_now", "email"): 1, ("act_now", "dashboard"): 1, ("watch", "email"): 1,
         ("watch", "dashboard"): 1, ("information", "dashboard"): 1,
     }  # fmt: skip
-    assert [one["alarm_class"] for one in world.platform.notifications("phone")["notifications"]] == ["act_now"]
+    assert [one["alarm_class"] for one in world.queries.notifications(channel="phone")["notifications"]] == ["act_now"]
 
 
 def test_what_it_says(start: Start) -> None:
     world = start(rules=[QUICK], notifications={"act_now": ["email"]})
     flap(world)
-    raised, closed = world.platform.notifications()["notifications"]
+    raised, closed = world.queries.notifications()["notifications"]
     assert raised == {
         "id": 1, "notification_id": f"V-hot-{NOW_MS}/alarm_raised/{NOW_MS + 1000}/email", "at_ms": NOW_MS + 1000,
         "alarm_id": f"V-hot-{NOW_MS}", "thing": "V", "alarm_class": "act_now", "channel": "email",
@@ -77,7 +77,9 @@ def test_from_the_second_level_on_everybody_is_told(start: Start) -> None:
         ("email", "alarm_raised"), ("dashboard", "alarm_raised"),
         ("email", "alarm_level"), ("dashboard", "alarm_level"), ("phone", "alarm_level"),
     ]  # fmt: skip
-    assert world.platform.notifications("phone")["notifications"][0]["subject"] == "[watch] V: still open, level 2"
+    assert (
+        world.queries.notifications(channel="phone")["notifications"][0]["subject"] == "[watch] V: still open, level 2"
+    )
 
 
 def test_the_same_alarm_again_is_quiet_for_a_while(start: Start) -> None:
@@ -113,7 +115,7 @@ def test_a_storm_is_dropped_and_counted(start: Start) -> None:
     world.wait(61)
     world.say("W", t=120)
     world.pipeline.commit()
-    assert len(world.platform.notifications("phone")["notifications"]) == 4
+    assert len(world.queries.notifications(channel="phone")["notifications"]) == 4
 
 
 def test_pages_of_the_outbox(start: Start) -> None:
@@ -121,8 +123,8 @@ def test_pages_of_the_outbox(start: Start) -> None:
     for i in range(5):
         world.say(f"V-{i}", t=120)
     world.pipeline.commit()
-    first = world.platform.notifications("email", limit=3)
-    second = world.platform.notifications("email", after=first["next"], limit=3)
+    first = world.queries.notifications(channel="email", limit=3)
+    second = world.queries.notifications(channel="email", after=first["next"], limit=3)
     assert [one["thing"] for one in first["notifications"] + second["notifications"]] == [f"V-{i}" for i in range(5)]
 
 
@@ -139,7 +141,7 @@ def test_a_channel_with_a_topic_is_sent_there(start: Start) -> None:
     world.pipeline.commit()
     [call] = world.told
     assert (call.topic, call.subject) == (TOPIC, "[act now] V: metrics.t > 100 (t = 120)")
-    [one] = world.platform.notifications("email")["notifications"]
+    [one] = world.queries.notifications(channel="email")["notifications"]
     assert (one["state"], one["tries"], one["error"]) == ("sent", 1, "")
 
 
@@ -148,7 +150,7 @@ def test_what_fails_is_tried_again_also_after_a_restart(start: Start) -> None:
     world.refusal = "SNS is away"
     world.say(t=120)
     world.pipeline.commit()
-    [one] = world.platform.notifications("email")["notifications"]
+    [one] = world.queries.notifications(channel="email")["notifications"]
     assert (one["state"], one["tries"], one["error"], one["sent_at_ms"]) == ("waiting", 1, "SNS is away", None)
     world.wait(29)
     assert len(world.told) == 1
@@ -157,7 +159,7 @@ def test_what_fails_is_tried_again_also_after_a_restart(start: Start) -> None:
     world.refusal = ""
     world.again()
     assert len(world.told) == 3
-    [one] = world.platform.notifications("email")["notifications"]
+    [one] = world.queries.notifications(channel="email")["notifications"]
     assert (one["state"], one["tries"], one["sent_at_ms"]) == ("sent", 3, world.now_ms)
 
 
@@ -166,7 +168,9 @@ def test_in_the_end_it_is_given_up(start: Start) -> None:
     world.refusal = "no such topic"
     world.say(t=120)
     world.wait(3600, 10)
-    [one] = [one for one in world.platform.notifications("email")["notifications"] if one["what"] == "alarm_raised"]
+    [one] = [
+        one for one in world.queries.notifications(channel="email")["notifications"] if one["what"] == "alarm_raised"
+    ]
     assert (one["state"], one["tries"], one["error"]) == ("failed", 5, "no such topic")
     assert world.platform.counts()["notifications.failed"] >= 1
 
@@ -178,7 +182,7 @@ def test_how_many_wait_has_a_bound(start: Start, monkeypatch: pytest.MonkeyPatch
     for i in range(5):
         world.say(f"V-{i}", t=120)
     world.pipeline.commit()
-    assert len(world.platform.notifications("email")["notifications"]) == 2
+    assert len(world.queries.notifications(channel="email")["notifications"]) == 2
     assert world.platform.counts()["notifications.dropped.email"] == 3
 
 
@@ -192,7 +196,7 @@ def test_a_subject_is_one_line_that_sns_takes(start: Start) -> None:
     world = start(rules=[{**HOT, "ruleId": "r" * 64}])
     world.say("Gerät-" + "x" * 100, t=120)
     world.pipeline.commit()
-    for one in world.platform.notifications()["notifications"]:
+    for one in world.queries.notifications()["notifications"]:
         assert len(one["subject"]) <= 100
         assert one["subject"].isascii()
         assert one["subject"].isprintable()

@@ -1,6 +1,7 @@
 """The history of control, updates, rollbacks and alarms, of one device and of all."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -27,7 +28,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def kinds(world: World, kind: str, thing: str | None = None) -> list[str]:
-    return [event["kind"] for event in world.platform.history(kind, thing)["events"]]  # type: ignore[arg-type]
+    return [event["kind"] for event in world.queries.events(0, kinds=HISTORY[kind], thing=thing)["events"]]
 
 
 def job_ended(world: World, job_id: str, status: str, reason: str = "", thing: str = "") -> None:
@@ -70,7 +71,7 @@ def test_jobs_of_somebody_else_are_history_too(world: World) -> None:
         job_ended(world, "rollout-7", "succeeded", thing="V")
         job_ended(world, "rollout-7", "failed", "rolled back after a watchdog", "W")
     job_ended(world, "rollout-8", "succeeded")  # whose is not said
-    [first, second] = world.platform.history("ota")["events"]
+    [first, second] = world.queries.events(0, kinds=HISTORY["ota"])["events"]
     assert (first["thing"], first["kind"], first["detail"]["status"]) == ("V", "job_ended", "SUCCEEDED")
     assert (second["thing"], second["detail"]["job_id"]) == ("W", "rollout-7")
     assert kinds(world, "rollback") == ["firmware_rolled_back"]
@@ -90,9 +91,9 @@ def test_pages_of_the_history(world: World, thing: str | None) -> None:
     for i in range(12):
         world.say(f"V-{i % 3}", at_ms=NOW_MS + i, t=120)
     world.wait(10)
-    whole = world.platform.history("alarm", thing, limit=1000)["events"]
+    whole = world.queries.events(0, 1000, kinds=HISTORY["alarm"], thing=thing)["events"]
     after, seen = 0, []
-    while page := (found := world.platform.history("alarm", thing, after, 4))["events"]:
+    while page := (found := world.queries.events(after, 4, kinds=HISTORY["alarm"], thing=thing))["events"]:
         assert len(page) <= 4
         seen += page
         after = found["next"]
@@ -105,28 +106,50 @@ def test_every_kind_of_event_is_of_one_history() -> None:
     assert len(names) == len(set(names))
 
 
+def asked(db: sqlite3.Connection, *ask: Callable[[], object]) -> list[str]:
+    """How SQLite does what is asked."""
+    found: list[str] = []
+    db.set_trace_callback(found.append)
+    for one in ask:
+        one()
+    db.set_trace_callback(None)
+    return [row[3] for sql in found for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
 def test_the_questions_use_indexes(world: World) -> None:
     """A page is read from its place in an index, however long the table is."""
-    db = world.platform.db
-    plans: list[str] = []
-
-    def explain(sql: str) -> None:
-        if not sql.startswith("EXPLAIN"):
-            asked.append(sql)
-
-    asked: list[str] = []
-    db.set_trace_callback(explain)
-    world.platform.history("alarm")
-    world.platform.history("ota", "V")
-    world.platform.notifications("email")
-    world.platform.devices("customer")
-    world.platform.devices(site="site")
-    world.platform.aggregates("hour", product="prod-a")
-    world.platform.aggregates("day", customer="c")
-    world.platform.archive("V", 0, 1)
-    world.platform.master("V")
-    db.set_trace_callback(None)
-    for sql in asked:
-        plans += [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    queries, platform = world.queries, world.platform
+    of_all = asked(queries.db, lambda: queries.events(0, kinds=HISTORY["alarm"]))
+    assert of_all[0] == "SEARCH events USING INDEX events_kind (kind=? AND seq>?)"
+    of_one = asked(queries.db, lambda: queries.events(0, kinds=HISTORY["ota"], thing="V"))
+    assert of_one == ["SEARCH events USING INDEX events_of (thing=? AND seq>?)"]
+    told = asked(queries.db, lambda: queries.notifications(channel="email"))
+    assert told == ["SEARCH notifications USING INDEX notifications_channel (channel=? AND id>?)"]
+    plans = of_all + asked(
+        platform.db,
+        lambda: platform.devices("customer"),
+        lambda: platform.devices(site="site"),
+        lambda: platform.aggregates("hour", product="prod-a"),
+        lambda: platform.aggregates("day", customer="c"),
+        lambda: platform.archive("V", 0, 1),
+        lambda: platform.master("V"),
+    )
     scans = [plan for plan in plans if plan.startswith("SCAN") and "subquery" not in plan.lower()]
     assert [plan for plan in scans if not plan.startswith(("SCAN (", "SCAN CONSTANT"))] == []
+
+
+def test_a_page_of_some_kinds_costs_the_same_of_a_long_history(world: World) -> None:
+    """Of each kind no more is read than a page has."""
+    db, kinds = world.queries.db, HISTORY["alarm"]
+    world.queries.events(0, kinds=kinds)  # the first question of a connection reads the schema too
+
+    def steps(rows: int) -> int:
+        row = "INSERT INTO events (at_ms, kind, thing, alarm_id, detail) VALUES (1, ?, 'V', 'a', '{}')"
+        world.store._db.executemany(row, ((kinds[i % len(kinds)],) for i in range(rows)))
+        taken: list[None] = []
+        db.set_progress_handler(lambda: taken.append(None), 1)
+        assert len(world.queries.events(0, 10, kinds=kinds)["events"]) == 10
+        db.set_progress_handler(None, 1)
+        return len(taken)
+
+    assert steps(200) == steps(5000)

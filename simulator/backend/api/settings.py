@@ -5,12 +5,12 @@ Rules: everything that changes something goes through `Changes`, on the loop, wh
 
 from typing import Annotated, Any, Literal, Required
 
-import orjson
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from simulator.backend.api import answers
 from simulator.backend.api.route import SERVICE, STAFF, Asked, Call, Handler, Named, Paged, Route, missing
+from simulator.backend.changes import json_object
 from simulator.backend.queries import KEYS, PAGE
 from simulator.errors import UsageError
 
@@ -127,12 +127,7 @@ def sites(call: Call[Paged]) -> Any:
 
 def read_object(body: bytes, *keys: str) -> dict[str, Any]:
     """A body of JSON with these keys and no others; UsageError."""
-    try:
-        found = orjson.loads(body)
-    except ValueError as error:
-        raise UsageError(f"the body is not JSON: {error}") from None
-    if type(found) is not dict:
-        raise UsageError("the body must be an object")
+    found = json_object(body)
     if unknown := found.keys() - set(keys):
         raise UsageError(f"{min(unknown)[:64]}: unknown key (known: {', '.join(keys)})")
     return found

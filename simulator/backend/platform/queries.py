@@ -5,7 +5,6 @@ bound: a page has at most `limit` entries and says in `next` what to ask `after`
 is what was asked.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,8 @@ import orjson
 
 from simulator.backend.platform import archive
 from simulator.backend.platform.rollup import SCALE
+from simulator.backend.queries import DISPATCH
+from simulator.backend.reader import Reader
 
 PAGE_MAX = 1000
 SITES_MAX = 10_000
@@ -39,38 +40,15 @@ DISPATCH_STEPS = (
     "dispatch_cancelled",
 )  # fmt: skip
 
-_DISPATCH = (
-    "alarm_id", "thing", "rule_id", "severity", "reason", "opened_at_ms", "closed_at_ms", "state", "who",
-    "updated_at_ms",
-)  # fmt: skip
-_NOTIFICATION = (
-    "id", "notification_id", "at_ms", "alarm_id", "thing", "alarm_class", "channel", "what", "level", "subject",
-    "body", "state", "sent_at_ms", "tries", "error",
-)  # fmt: skip
 _NEVER_MS = 1 << 62
 
 
-class PlatformQueries:
+class PlatformQueries(Reader):
     """Reads one store."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._folder = path.parent
-        self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """The connection, for questions of others."""
-        return self._db
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._db.close()
-
-    def _page(self, name: str, sql: str, values: tuple[Any, ...], columns: tuple[str, ...], after: int) -> Page:
-        """Rows that begin with the number to go on after."""
-        rows = self._db.execute(sql, values).fetchall()
-        found = [dict(zip(columns, row[1:], strict=True)) for row in rows]
-        return {"next": rows[-1][0] if rows else after, name: found}
 
     # -- aggregates
 
@@ -101,24 +79,6 @@ class PlatformQueries:
 
     # -- formulas
 
-    def formulas(self) -> list[dict[str, Any]]:
-        """The formulas that are in force, by name."""
-        rows = self._db.execute(
-            "SELECT name, max(version), at_ms, source, document FROM versions WHERE kind = 'formula'"
-            " GROUP BY name ORDER BY name"
-        )
-        return [_formula(row) for row in rows if row[4] is not None]
-
-    def formula(self, name: str) -> dict[str, Any] | None:
-        """The latest version of a formula with all that are kept, newest first; None: there never was one."""
-        rows = self._db.execute(
-            "SELECT name, version, at_ms, source, document FROM versions WHERE kind = 'formula' AND name = ?"
-            " ORDER BY version DESC",
-            (name,),
-        )
-        versions = [_formula(row) for row in rows]
-        return versions[0] | {"versions": versions} if versions else None
-
     def formula_values(self, thing: str) -> list[dict[str, Any]]:
         """The latest value of each formula of a device: `{formulaId, version, value, device_timestamp}`."""
         row = self._db.execute("SELECT formulas FROM devices WHERE device_id = ?", (thing,)).fetchone()
@@ -126,67 +86,23 @@ class PlatformQueries:
         found = orjson.loads(row[0]) if row and row[0] else []
         return [dict(zip(names, value, strict=True)) for value in found[:VALUES_MAX]]
 
-    # -- what people are told, and who is sent
-
-    def notifications(self, channel: str | None = None, after: int = 0, limit: int = 100) -> Page:
-        """The outbox, oldest first; `channel`: email, phone or dashboard."""
-        which, values = ("channel = ? AND", (channel,)) if channel else ("", ())
-        page = self._page(
-            "notifications",
-            f"SELECT id, {', '.join(_NOTIFICATION)} FROM notifications WHERE {which} id > ? ORDER BY id LIMIT ?",  # noqa: S608
-            (*values, after, _at_most(limit)), _NOTIFICATION, after,
-        )  # fmt: skip
-        for one in page["notifications"]:
-            one["body"] = orjson.loads(one["body"])
-        return page
-
-    def dispatches(self, state: str | None = None, after: int = 0, limit: int = 100) -> Page:
-        """Field dispatches in the order of their opening."""
-        return self._page(
-            "dispatches",
-            f"SELECT rowid, {', '.join(_DISPATCH)} FROM dispatches"  # noqa: S608
-            " WHERE rowid > ? AND (? IS NULL OR state = ?) ORDER BY rowid LIMIT ?",
-            (after, state, state, _at_most(limit)), _DISPATCH, after,
-        )  # fmt: skip
+    # -- who is sent
 
     def dispatch(self, alarm_id: str) -> dict[str, Any] | None:
         """One dispatch with its steps `{at_ms, state, who, note}`."""
         row = self._db.execute(
-            f"SELECT {', '.join(_DISPATCH)} FROM dispatches WHERE alarm_id = ?",  # noqa: S608
+            f"SELECT {', '.join(DISPATCH)} FROM dispatches WHERE alarm_id = ?",  # noqa: S608
             (alarm_id,),
         ).fetchone()
         if row is None:
             return None
-        found = dict(zip(_DISPATCH, row, strict=True))
+        found = dict(zip(DISPATCH, row, strict=True))
         marks = ", ".join("?" * len(DISPATCH_STEPS))
         steps = f"SELECT at_ms, kind, detail FROM events WHERE thing = ? AND alarm_id = ? AND kind IN ({marks})"  # noqa: S608
         values = (found["thing"], alarm_id, *DISPATCH_STEPS, PAGE_MAX)
         events = self._db.execute(f"{steps} ORDER BY seq LIMIT ?", values)
         found["steps"] = [_step(*event) for event in events]
         return found
-
-    def history(
-        self, kind: Literal["control", "ota", "rollback", "alarm"], thing: str | None = None, after: int = 0,
-        limit: int = 100,
-    ) -> Page:  # fmt: skip
-        """What happened, oldest first: `{seq, at_ms, kind, thing, alarm_id, detail}`."""
-        kinds, limit = HISTORY[kind], _at_most(limit)
-        columns = ("seq", "at_ms", "kind", "thing", "alarm_id", "detail")
-        if thing is None:  # each kind has its own order in the index: take the first of each, then of all
-            part = "SELECT * FROM (SELECT seq FROM events WHERE kind = ? AND seq > ? ORDER BY seq LIMIT ?)"
-            which = f"seq IN (SELECT seq FROM ({' UNION ALL '.join([part] * len(kinds))}) ORDER BY seq LIMIT ?)"  # noqa: S608
-            values = [value for name in kinds for value in (name, after, limit)]
-        else:
-            which = f"seq > ? AND thing = ? AND kind IN ({', '.join('?' * len(kinds))})"
-            values = [after, thing, *kinds]
-        page = self._page(
-            "events",
-            f"SELECT seq, {', '.join(columns)} FROM events WHERE {which} ORDER BY seq LIMIT ?",  # noqa: S608
-            (*values, limit, *([limit] if thing is None else [])), columns, after,
-        )  # fmt: skip
-        for event in page["events"]:
-            event["detail"] = orjson.loads(event["detail"])
-        return page
 
     # -- long-term files
 
@@ -253,12 +169,6 @@ def told(document: str) -> dict[str, dict[str, float]]:
         mean = total / (count * SCALE)
         found[name] = {"count": count, "mean": mean, "min": low, "max": high, "sum": total / SCALE}
     return found
-
-
-def _formula(row: tuple[Any, ...]) -> dict[str, Any]:
-    name, version, at_ms, source, document = row
-    said = {"productId": None, "expression": None} if document is None else orjson.loads(document)
-    return said | {"formulaId": name, "version": version, "at_ms": at_ms, "source": source}
 
 
 def _step(at_ms: int, kind: str, detail: str) -> dict[str, Any]:
