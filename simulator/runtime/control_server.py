@@ -1,7 +1,8 @@
 """Where a run is controlled from outside: HTTP on loopback, for whoever has its token.
 
-Rules: it listens before the sandbox starts, so that the sandbox's pages can be told where; until there is a run it
-answers 503. The token is in the header `Authorization: Bearer`, and in no log and no URL.
+Rules: it is there only where the target is the sandbox: nobody but the sandbox's pages is told of it. It listens before
+they start, so that they can be told where; while there is no run it answers 503. The token is in the header
+`Authorization: Bearer`, and in no log and no URL.
 """
 
 import hmac
@@ -44,9 +45,14 @@ class ControlServer:
         await self._runner.setup()
         await web.SockSite(self._runner, self._listener).start()
 
-    async def stop(self) -> None:
+    def release(self) -> None:
+        """The run is over."""
         if self.controls:
             self.controls.close()
+            self.controls = None
+
+    async def stop(self) -> None:
+        self.release()
         if self._runner:
             await self._runner.cleanup()
 

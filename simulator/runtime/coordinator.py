@@ -70,7 +70,9 @@ REFUSALS_MAX = 5  # reasons that are said
 class Coordinator:
     """Conducts tests, one after another."""
 
-    def __init__(self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None, control: ControlServer) -> None:
+    def __init__(
+        self, place: Place, brief_file: Path, mouth: Mouth, live: Live | None, control: ControlServer | None
+    ) -> None:
         self._control = control
         self._place, self._brief_file, self._mouth, self._live = place, brief_file, mouth, live
         self._scenario = place.brief.scenario
@@ -91,7 +93,8 @@ class Coordinator:
         loop.add_signal_handler(signal.SIGTERM, me.cancel)
         await ear.open()
         await self._mouth.open()
-        await self._control.serve()
+        if self._control:
+            await self._control.serve()
         facts = self._place.brief
         self._mouth.say(
             ready=True, devices=sum(map(len, self._places.values())), scenario=self._scenario.scenario,
@@ -107,7 +110,8 @@ class Coordinator:
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
-            await self._control.stop()
+            if self._control:
+                await self._control.stop()
             await self._mouth.close()
 
     async def _watch(self) -> None:
@@ -237,7 +241,8 @@ class Coordinator:
         for name in sorted(self._ready):
             run.engines.joined(name)
             self._tell(name, {"begin": {"run": self._tests, "start_ms": run.start_ms}})
-        self._control.controls = Controls(run.conductor)
+        if self._control:
+            self._control.controls = Controls(run.conductor)
         self._playing = asyncio.create_task(run.play())
         self._playing.add_done_callback(self._played)
 
@@ -254,9 +259,8 @@ class Coordinator:
         if run is None or playing is None:
             self._mouth.say(ended={"verdict": "", "exit_code": 0, "reason": ""})
             return
-        if self._control.controls:
-            self._control.controls.close()
-            self._control.controls = None
+        if self._control:
+            self._control.release()
         report = await run.end(how, playing)
         self._mouth.say(picture=run.last_picture())
         self._run = self._playing = None
@@ -311,9 +315,10 @@ def _perform(order: argparse.Namespace, mouth: Mouth) -> None:
         seed = scenario.seed if order.seed is None else order.seed
         setup = Setup(scenario, profiles, seed, target, state_dir.absolute())
         mouth.say(progress=f"making target '{target.target}' ready")
-        control = ControlServer()
-        stack.callback(control.close)
-        addresses = setup.addresses(stack, control.place)
+        control = ControlServer() if target.kind == "sandbox" else None
+        if control:
+            stack.callback(control.close)
+        addresses = setup.addresses(stack, control.place if control else None)
         if link := entrance(addresses):
             mouth.say(progress=f"watch it at {link}")
         reach.check(addresses, profiles)

@@ -117,15 +117,15 @@ class _Stage:
         self.record = Record(0)
         self.recorder: Recorder | None = None
         self.public_key = b""
-        self.control = ControlServer()
+        self.control = ControlServer() if plan.target.kind == "sandbox" else None
 
     def perform(self, stack: ExitStack) -> Report:
         plan = self.plan
-        stack.callback(self.control.close)
         try:
-            if plan.target.kind == "sandbox":
+            if self.control:
+                stack.callback(self.control.close)
                 self.say("starting the sandbox")
-            addresses = self.setup.addresses(stack, self.control.place)
+            addresses = self.setup.addresses(stack, self.control.place if self.control else None)
             if link := entrance(addresses):
                 self.say(f"watch it at {link}")
             aws = Aws(addresses)
@@ -172,15 +172,17 @@ class _Stage:
         controls = Controls(self.conductor, plan.stay)
         if plan.stay:
             self.conductor.stay = lambda: self._stay(controls)
-        self.control.controls = controls
-        await self.control.serve()
+        if self.control:
+            self.control.controls = controls
+            await self.control.serve()
         try:
             await self.conductor.play()
             facts = self.conductor.facts()
             await self._audit(facts, engine, addresses, aws)
             return facts
         finally:
-            await self.control.stop()
+            if self.control:
+                await self.control.stop()
             operator.close()
             await engine.close()
             await watch.close()

@@ -122,7 +122,7 @@ class Command:
     def ports(self) -> list[int]:
         """The TCP ports its processes listen on; all of them on loopback."""
         pids = [self.process.pid, *self.family()]
-        return sorted({port for pid in pids for port in _listening(pid)})
+        return sorted({port for pid in pids for port in listening(pid)})
 
     def leaves_nothing(self, ports: list[int]) -> None:
         """Waits until no process of it is left, and checks that nobody listens on its ports any more."""
@@ -200,7 +200,8 @@ def _read(path: str) -> str:
         return ""
 
 
-def _listening(pid: int) -> list[int]:
+def listening(pid: int) -> list[int]:
+    """The TCP ports a process listens on; all of them on loopback."""
     sockets = set()
     try:
         for entry in Path(f"/proc/{pid}/fd").iterdir():

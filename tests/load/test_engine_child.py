@@ -14,6 +14,8 @@ import orjson
 import pytest
 
 from simulator.runtime import accounts
+from tests.e2e.fleetsim_command import listening
+from tests.links.mqtt_peers import MOSQUITTO, make_certificates, mosquitto
 from tests.load.load_processes import Started
 
 Start = Callable[..., Started]
@@ -215,6 +217,27 @@ def test_its_last_words_name_the_part_of_the_sandbox_that_died(coordinator: Star
     assert last["error"] == f"the sandbox's backend (pid {pid}) was killed by signal 9"
     assert last["exit_code"] == 3
     assert last["log_tail"]
+
+
+@pytest.mark.e2e
+@pytest.mark.peer
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+def test_it_can_be_told_what_to_do_from_outside_on_the_sandbox_only(
+    start: Start, coordinator: Started, tmp_path: Path
+) -> None:
+    assert len(listening(coordinator.process.pid)) == 1
+    scenario, target = tmp_path / "plain.yaml", tmp_path / "mine.yaml"
+    scenario.write_text(
+        'scenario: plain\nfleet: [{profile: vehicle-sedan, count: 2, name: "V-{n}"}]\n'
+        "load: {shape: {kind: ramp, to: 2, over_s: 1, hold_s: 1}}\nchecks: [{kind: devices, equals: 2}]\n"
+    )
+    with mosquitto(tmp_path, make_certificates(tmp_path)) as broker:
+        target.write_text(
+            f"target: mine\nkind: endpoints\nmqtt_host: 127.0.0.1\nmqtt_port: {broker.port}\nmqtt_tls: false\n"
+        )
+        elsewhere = start(*COORDINATOR, "--scenario", scenario, "--target", target, "--yes")
+        elsewhere.until(lambda: _said(elsewhere, "ready"), "ready")
+        assert listening(elsewhere.process.pid) == []
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The edges of a run: who is asked, on which stream, and what is left when a device fails."""
 
+import asyncio
 import io
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,14 @@ from simulator import scenarios
 from simulator.cli import run as command
 from simulator.cli.app import app
 from simulator.errors import UsageError
+from simulator.profiles import profile
 from simulator.report import json_report
 from simulator.runtime import run as runs
 from simulator.runtime.engine import DeviceFailed
+from simulator.scenarios import Scenario
 from simulator.targets import Target
+from tests.e2e.fleetsim_command import listening
+from tests.links.mqtt_peers import MOSQUITTO, make_certificates, mosquitto
 
 BROKER = Target(target="b", kind="endpoints", mqtt_host="127.0.0.1", mqtt_port=1, mqtt_tls=False)
 
@@ -59,3 +66,29 @@ def test_a_device_that_fails_is_in_the_report(monkeypatch: pytest.MonkeyPatch, t
     assert report.reason == "device 'Pump-001' failed: ValueError: no such byte"
     assert report.log_tail[-1] == "ValueError: no such byte"
     assert json_report.load(paths[1]).reason == report.reason
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+def test_on_another_target_a_run_stays_until_ctrl_c_and_opens_no_port(tmp_path: Path) -> None:
+    scenario = Scenario.model_validate(
+        {
+            "scenario": "elsewhere",
+            "fleet": [{"profile": "machine-a", "count": 2, "name": "machine-{n}"}],
+            "timeline": [{"kind": "connect", "over_s": 0}, {"kind": "hold", "for_s": 0.5}],
+            "checks": [{"kind": "devices", "equals": 2}],
+        }
+    )
+    before, during = listening(os.getpid()), list[list[int]]()
+
+    def say(line: str) -> None:
+        if line.startswith("the timeline is over; Ctrl-C ends the run"):
+            during.append(listening(os.getpid()))
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+
+    with mosquitto(tmp_path, make_certificates(tmp_path)) as broker:
+        target = BROKER.model_copy(update={"mqtt_port": broker.port})
+        plan = runs.Plan(scenario, {"machine-a": profile("machine-a")}, 1, target, tmp_path / "out", stay=True)
+        report, _ = runs.run(plan, say)
+    assert during == [before]
+    assert report.verdict not in ("interrupted", "unavailable"), "Ctrl-C is its good end"
