@@ -21,12 +21,13 @@ from gevent.event import AsyncResult, Event
 from gevent.os import make_nonblocking, nb_read
 from locust import stats
 from locust.env import Environment
-from locust.runners import STATE_MISSING, STATE_RUNNING, MasterRunner, Runner
+from locust.runners import STATE_MISSING, MasterRunner, Runner
 
 from simulator.errors import INTERRUPTED, BackendUnavailable
 from simulator.load import metrics, options
 from simulator.load.cast import cast
 from simulator.load.children import Child, End
+from simulator.load.latecomers import Latecomers
 from simulator.load.shape import FleetShape
 from simulator.report.facts import Level
 
@@ -60,7 +61,6 @@ class Lead:
         self._known: set[str] = set()
         self._reported: set[str] = set()  # workers whose statistics came since the end
         self._ready_workers: set[str] = set()
-        self._employed: set[str] = set()  # of those that came late
         self._shape: FleetShape | None = None
         self._child = Child(
             "coordinator", options.coordinator_arguments(self._options), heard=self._heard, lost=self._lost
@@ -85,7 +85,7 @@ class Lead:
         events.quitting.add_listener(self._quit_is_near)
         if isinstance(self._runner, MasterRunner):
             events.worker_report.add_listener(lambda client_id, **_: self._reported.add(client_id))
-            self._runner.greenlet.spawn(self._look_after_workers)
+            self._runner.greenlet.spawn(self._look_after_workers, self._runner)
             if self._options.headless or self._options.autostart:
                 self._wait_for_workers(self._options.expect_workers)  # or the time of the run would begin without them
         # Locust's own handler comes too late where a shape runs without a head.
@@ -242,15 +242,16 @@ class Lead:
     def _workers(self, runner: MasterRunner) -> list[Any]:
         return [client for client in runner.clients.all if client.state != STATE_MISSING]
 
-    def _look_after_workers(self) -> None:
+    def _look_after_workers(self, runner: MasterRunner) -> None:
         """Locust has no event for a worker that is not there any more. Between two tests each leaves for a moment."""
         missing_s: dict[str, float] = {}
+        latecomers = Latecomers(runner)
         while True:
             gevent.sleep(LOOK_S)
             if self._over:
                 return  # They end as they should.
-            self._employ_late_workers(self._runner)
-            there = {client.id for client in self._workers(self._runner)}
+            latecomers.employ(self._ready_workers)
+            there = {client.id for client in self._workers(runner)}
             for worker in self._known & there:
                 missing_s.pop(worker, None)
             for worker in self._known - there:
@@ -259,14 +260,6 @@ class Lead:
                     self._known.discard(worker)
                     self._ready_workers.discard(worker)
                     self._child.tell({"gone": worker})
-
-    def _employ_late_workers(self, runner: MasterRunner) -> None:
-        """Locust forgets who joins while it spawns: such a worker would never get a user."""
-        rebalances = self._options.enable_rebalancing and runner.state == STATE_RUNNING and runner.spawning_completed
-        late = {client.id for client in runner.clients.ready} & self._ready_workers - self._employed
-        if rebalances and late:
-            self._employed |= late  # once each: there may be fewer users than workers
-            runner.start(runner.target_user_count, runner.spawn_rate)
 
     def _lost(self, end: End) -> None:
         if self._ended:
