@@ -209,6 +209,11 @@ class Audit:
         if len(self._answered.fresh) >= TOGETHER:
             self._answered.pack()
 
+    @property
+    def logs(self) -> tuple[Log, Log]:
+        """What was said, and what was answered, for somebody who writes many; to be packed now and then."""
+        return self._said, self._answered
+
     def dropped(self, way: Way, message: Publish) -> None:
         """A bound was hit: what was said never left the device."""
         subject = self._find(way, message)

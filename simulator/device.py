@@ -28,6 +28,7 @@ from simulator.messages import (
     Publish,
     Subscribe,
     Told,
+    Turn,
 )
 from simulator.plant import Plant
 from simulator.signals import Range, Signal
@@ -247,6 +248,22 @@ class Device:
             self.said_ms, self.wake_at_ms = now_ms, wake_at_ms
             return answers
         return (self._passed(answers, now_ms) if answers else answers) + Device.step(self, now_ms)
+
+    def turn(self, now_ms: int) -> Turn | None:
+        """What it will say whenever its last message is answered: until then nobody need ask it. None: ask it."""
+        takers = [duty for duty in self.duties if duty.in_turn]
+        if len(takers) != 1 or self.faults or self._later or not self.powered or self.sensed(now_ms) < 0:
+            return None
+        turn = takers[0].turn()
+        return turn and turn._replace(until_ms=self.plant.next_ms)
+
+    def turned(self, said_ms: int) -> None:
+        """It took its turns until then, and is asked again from now on."""
+        self.said_ms = said_ms
+        for duty in self.duties:
+            if duty.in_turn:
+                duty.turned(said_ms)
+        self.wake_at_ms = min(duty.wake_at_ms for duty in self.duties)
 
     def _hear(self, said: Input, now_ms: int) -> Outputs:
         """What the duties answer to something that reached them."""

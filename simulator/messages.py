@@ -22,6 +22,19 @@ class Publish(NamedTuple):
     due_ms: float = 0  # when it was to be said, however late its device was woken; 0: when it was said
 
 
+class Turn(NamedTuple):
+    """What a device that takes turns says as often as it is answered, as long as nothing else befalls it.
+
+    Each time it is `head`, the time and `tail`, under the topic of its last message, not sooner than `apart_ms` after
+    that one, and before `until_ms`.
+    """
+
+    head: bytes
+    tail: bytes
+    apart_ms: float
+    until_ms: int = 0
+
+
 class Subscribe(NamedTuple):
     """Hear these topic filters from now on."""
 

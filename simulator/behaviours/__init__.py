@@ -11,7 +11,7 @@ To add one, copy `heartbeat.py`, name the file as the kind and the class as the 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
-from simulator.messages import Input, Output
+from simulator.messages import Input, Output, Turn
 from simulator.schema import Misplaced, Strict
 from simulator.signals import Range, Signal
 from simulator.wire.spec import ProductSpec
@@ -148,6 +148,13 @@ class Duty:
     def receive(self, body: Body, said: Input, now_ms: int) -> Outputs:
         """Called for every input the device gets; answers with nothing to what is not its own."""
         return []
+
+    def turn(self) -> Turn | None:
+        """What it will say whenever it is answered, while the sensors read the same; None: ask each time."""
+        return None
+
+    def turned(self, said_ms: int) -> None:
+        """That is over: the last one was said then."""
 
 
 class Behaviour(Strict):

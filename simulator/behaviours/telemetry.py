@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 
 from simulator.behaviours import NEVER_MS, Behaviour, Body, Channel, Duty, Outputs
 from simulator.behaviours._platform import document
-from simulator.messages import Answered, Booted, Connected, Input, Missed, Publish, Told
+from simulator.messages import Answered, Booted, Connected, Input, Missed, Publish, Told, Turn
 from simulator.schema import Misplaced
 from simulator.signals import Range
 from simulator.wire.payloads import Codec, Encoder, encoder, platform_json, told
@@ -104,15 +104,7 @@ class Telemetry(Behaviour):
         return TelemetryDuty(self)
 
 
-_latest: tuple[int, bytes] = (-1, b"")
-
-
-def _head(now_ms: int) -> bytes:
-    """How a platform's JSON begins: many devices speak in the same millisecond."""
-    global _latest
-    if _latest[0] != now_ms:
-        _latest = now_ms, b'{"device_timestamp":%d' % now_ms
-    return _latest[1]
+_HEAD = b'{"device_timestamp":'  # how a platform's JSON begins
 
 
 @lru_cache(1000)
@@ -174,10 +166,19 @@ class TelemetryDuty(Duty):
         self.wake_at_ms = min(self.due_ms, self.look_ms)
         return []
 
+    def turn(self) -> Turn | None:
+        if self.sensed < 0 or not self.tail or self.what.qos != 1 or self.look_ms != NEVER_MS:
+            return None
+        return Turn(_HEAD, self.tail, self.period_ms)
+
+    def turned(self, said_ms: int) -> None:
+        self.start_ms = said_ms
+        self.due_ms = self.wake_at_ms = said_ms + UNANSWERED_MS
+
     def _again(self, now_ms: int, due_ms: int) -> Outputs:
         """The same readings with another time."""
         self.count += 1
-        what, payload = self.what, _head(now_ms) + self.tail
+        what, payload = self.what, b"%b%d%b" % (_HEAD, now_ms, self.tail)
         fields = ("telemetry", self.topic, payload, what.qos, what.retain, what.expiry_s, now_ms, due_ms)
         return [_new(Publish, fields)]
 
@@ -238,7 +239,7 @@ class TelemetryDuty(Duty):
         at_ms, what = body.clock_ms(now_ms), self.what
         if self.sensed >= 0:
             self.tail = b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
-            payload = _head(now_ms) + self.tail
+            payload = b"%b%d%b" % (_HEAD, now_ms, self.tail)
         elif what.codec == "platform_json":
             payload = document(body, now_ms, {"metrics": told(metrics)})
         else:

@@ -88,6 +88,24 @@ class Network(Protocol):
         """Why a connection cannot be made now; None when it can."""
 
 
+class Turns(NamedTuple):
+    """What all that take turns share."""
+
+    answered: Callable[[tuple[int, int, float]], object]  # subject, stamp, and when
+    said: Callable[[tuple[int, int, float]], object]
+    timed: Callable[[tuple[int, float, float]], object]  # of an answered message: bytes, when sent, when answered
+    zero_ms: float  # since the Unix epoch, at second 0 of the monotonic clock
+
+
+class Taker(Protocol):
+    """Whose turns they are."""
+
+    subject: int  # of what it says, as the audit knows it
+
+    def turned(self, said_ms: int) -> None:
+        """That is over: the last message was said then."""
+
+
 class Link(Protocol):
     """One device's connection."""
 

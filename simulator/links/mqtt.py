@@ -13,9 +13,10 @@ from time import monotonic
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from simulator.links import Endpoint, Sink
+from simulator.links import Endpoint, Network, Sink, Taker, Turns
 from simulator.links._connecting import Connecting
-from simulator.messages import Publish
+from simulator.links._turning import Turning
+from simulator.messages import Publish, Turn
 from simulator.wire.mqtt import (
     Acknowledged,
     Closed,
@@ -59,7 +60,7 @@ _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDiction
 class Mqtt(Connecting):
     """One device's MQTT connection."""
 
-    __slots__ = ("_due", "_endpoint", "_outbox", "_session")
+    __slots__ = ("_due", "_endpoint", "_outbox", "_session", "_turning")
 
     _up_by: ClassVar[str] = "CONNACK"
 
@@ -83,6 +84,7 @@ class Mqtt(Connecting):
                 subscribe_qos=endpoint.subscribe_qos,
             )
         )
+        self._turning: Turning | None = None
         self._due = False  # already in the outbox, or about to be flushed
 
     # --- the Link ---
@@ -92,6 +94,8 @@ class Mqtt(Connecting):
         return self._session.waiting
 
     def send(self, message: Publish) -> bool:
+        if self._turning is not None:
+            self.end_turns()
         taken = self._session.publish(message, monotonic())
         if not self._due:
             self._due = True
@@ -99,19 +103,65 @@ class Mqtt(Connecting):
         return taken
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
+        self.end_turns()
         self._session.subscribe(filters, monotonic())
         if not self._due:
             self._due = True
             self._outbox.add(self, self._loop)
 
     def close(self) -> None:
+        self.end_turns()
         if self._wanted:
             self._session.disconnect()
         super().close()
 
+    def sever(self) -> None:
+        self.end_turns()
+        super().sever()
+
+    def shape(self, network: Network) -> None:
+        self.end_turns()
+        super().shape(network)
+
+    def raw(self, data: bytes) -> None:
+        self.end_turns()
+        super().raw(data)
+
     def tick(self, now_s: float) -> None:
+        if self._turning is not None:
+            if now_s - self._turning.sent_s < self._endpoint.ack_timeout_s:
+                return  # Neither side is silent.
+            self.end_turns()
         self._session.tick(now_s)
-        self._settle()
+        if self._session.has_news:
+            self._settle()
+
+    # --- turns ---
+
+    def take_turns(self, turns: Turns, taker: Taker, turn: Turn, first: Publish) -> bool:
+        """Say on by yourself what a device says whenever it is answered, until `end_turns`; False: that cannot be.
+
+        `first` was sent just now.
+        """
+        transport = self._transport
+        if transport is None or self._network is not None or self._endpoint.websocket is not None:
+            return False
+        lent = self._session.lend(first)
+        if lent is None:
+            return False
+        self._turning = Turning(turns, taker, turn, first, lent, self, transport.write)
+        transport.set_protocol(self._turning)
+        return True
+
+    def end_turns(self) -> None:
+        """Go on as always, if it is not so already; the taker is told."""
+        if self._turning is None:
+            return
+        turning, self._turning = self._turning, None
+        if self._transport is not None:
+            self._transport.set_protocol(self)
+        self._session.take_back(*turning.in_flight)
+        turning.taker.turned(turning.said_ms)
 
     # --- out ---
 

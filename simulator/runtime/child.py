@@ -169,6 +169,8 @@ class Child:
 
     def _tell(self) -> None:
         """All that is new."""
+        if self._engine:
+            self._engine.account()
         rows, events = self._meter.take(), self._ledger.events
         self._ledger.events = []
         self._batches += 1
@@ -215,6 +217,7 @@ class Child:
         if self._engine is None:
             return None
         assert self._engine.audit
+        self._engine.account()
         path = self._brief.folder / f"account-{self._run}-{self._name}.npz"
         accounts.write(path, self._ledger, self._engine.audit)
         return str(path)

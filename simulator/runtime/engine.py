@@ -21,6 +21,7 @@ from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.links import Link, Sink
+from simulator.links.mqtt import Mqtt
 from simulator.messages import (
     Answered,
     Booted,
@@ -43,9 +44,11 @@ from simulator.messages import (
     Subscribe,
     Upload,
 )
+from simulator.runtime import turns
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.meter import Meter
 from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
+from simulator.runtime.turns import TurnBook
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
@@ -72,11 +75,12 @@ class DeviceFailed(FleetsimError):
 class Port(Way):
     """Where the link of one device meets the engine (links.Sink)."""
 
-    __slots__ = ("device", "engine", "gone", "link", "shaped")
+    __slots__ = ("device", "engine", "gone", "link", "shaped", "turning")
 
     def __init__(self, engine: "Engine", index: int) -> None:
         super().__init__(index)
         self.engine, self.device = engine, engine.fleet.devices[index]
+        self.turning = False  # It takes its turns by itself; the device is behind.
         self.gone = False  # The device was switched off: only answers to what it said still count.
         self.link: Link | None = None
         self.shaped = False  # The link takes the way through this port (links.Network).
@@ -100,6 +104,10 @@ class Port(Way):
     def received(self, topic: str, payload: bytes) -> None:
         if not self.gone:
             self.engine.hear(self.index, Received(topic, payload))
+
+    def turned(self, said_ms: int) -> None:
+        self.turning = False
+        self.engine.turned(self.device, said_ms)
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
         engine, now_s = self.engine, time.monotonic()
@@ -131,6 +139,7 @@ class Engine:
             audit.epoch_ms = self._zero_ms
         if meter:
             meter.epoch_ms = self._zero_ms
+        self._turns = TurnBook(ledger, meter, audit, self._zero_ms)
         self._ports: dict[int, Port] = {}
         self._leaving: dict[int, Port] = {}
         self._stopped: set[int] = set()
@@ -164,6 +173,7 @@ class Engine:
         if after_s > 0:
             self._later(index, after_s, self.stop)
             return
+        self._ask_again(index)
         device = self.fleet.devices[index]
         self._stopped.add(index)
         self._downloads.cancel(index)
@@ -178,18 +188,21 @@ class Engine:
 
     def inject(self, index: int, fault: Fault) -> None:
         """Break a device."""
+        self._ask_again(index)
         device = self.fleet.devices[index]
         self.fleet.faulted.add(device.thing)
         self._carry_out(index, device.inject(fault, self.now_ms()))
 
     def clear(self, index: int, kind: str | None) -> None:
         """Mend it: its faults of a kind, or all."""
+        self._ask_again(index)
         self._carry_out(index, self.fleet.devices[index].clear(kind, self.now_ms()))
 
     def hear(self, index: int, said: Input) -> None:
         """Tell a device something and do what it answers."""
         if self._closed:
             return
+        self._ask_again(index)
         try:
             self._carry_out(index, self.fleet.devices[index].receive(said, self.now_ms()))
         except Exception as error:
@@ -208,10 +221,20 @@ class Engine:
                 self._publish(port, outputs[0], now_s)
                 if device.wake_at_ms < self._pushed_ms[port.index]:
                     self._schedule(port.index)
+                self._let_turn(port, outputs[0], self._told_ms)
             else:
                 self._carry_out(port.index, outputs)
         except Exception as error:
             self._fail(port.index, error)
+
+    def turned(self, device: Device, said_ms: int) -> None:
+        """A device is asked again from now on. What it was to do meanwhile is found by its old wake-up."""
+        self._told_ms = max(self._told_ms, said_ms)
+        device.turned(said_ms)
+
+    def account(self) -> None:
+        """Bring ledger, meter and audit up to date, as they are by themselves some times a second."""
+        self._turns.account()
 
     def note(self, index: int, kind: str, detail: dict[str, object], thing: str = "") -> None:
         """Write to the ledger on behalf of a device, or of a child of it."""
@@ -227,14 +250,19 @@ class Engine:
     def silence(self) -> None:
         """No device does anything by itself any more; what was said is still carried and acknowledged."""
         self._silent = True
+        for index in self._ports:
+            self._ask_again(index)
+        self.account()
 
     def settled(self) -> bool:
         """Was everything that was sent answered?"""
+        self.account()
         ledger = self.ledger
         return ledger.sent.total() <= ledger.acknowledged.total() + ledger.refused.total()
 
     async def close(self) -> None:
         """Say goodbye for every device, and leave no timer behind."""
+        self.silence()
         self._closed = True
         for handle in (self._ticker, self._beater, self._timer, *self._handles):
             if handle:
@@ -316,6 +344,20 @@ class Engine:
             ledger.sent[kind] += 1
         else:
             self._lost(port.index, message)
+
+    def _let_turn(self, port: Port, said: Publish, now_ms: int) -> None:
+        """Let a device's link go on by itself with what it says now whenever it is answered."""
+        link = port.link
+        if self.audit and port.topic is not said.topic:
+            return  # It does not watch this kind.
+        if isinstance(link, Mqtt) and said.kind == turns.KIND and (turn := port.device.turn(now_ms)):
+            port.turning = link.take_turns(self._turns.turns, port, turn, said)
+
+    def _ask_again(self, index: int) -> None:
+        """From here on the device is asked what it says."""
+        port = self._ports.get(index)
+        if port and port.turning and isinstance(port.link, Mqtt):
+            port.link.end_turns()
 
     def _lost(self, index: int, message: Publish) -> None:
         self.ledger.dropped[message.kind] += 1
@@ -407,6 +449,7 @@ class Engine:
     # How well it keeps pace
 
     def _beat(self) -> None:
+        self.account()
         now_s = time.monotonic()
         self._gauge.stood_still(now_s - self._beat_at_s)
         self._beat_at_s = now_s + BEAT_S
@@ -448,6 +491,8 @@ class Engine:
             if self._pushed_ms[index] != wake_at_ms:
                 continue  # It was woken since, or is to be woken before.
             self._pushed_ms[index] = NEVER_MS
+            if devices[index].in_turn:
+                self._ask_again(index)
             if devices[index].wake_at_ms > now_ms:
                 self._schedule(index)
             elif not self._silent:

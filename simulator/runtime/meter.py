@@ -19,6 +19,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.histogram import Histogram, Packed
 from simulator.ledger import Event
@@ -138,6 +139,14 @@ class Meter:
         row.payload_bytes += len(payload)
         if reason_code >= 0x80:
             row.fail(f"refused with reason code 0x{reason_code:02x}")
+
+    def turned(self, method: str, name: str, took_s: NDArray[np.float64], payload_bytes: int) -> None:
+        """Many messages that were answered, each due when it was sent."""
+        row, some = self._row(method, name), Histogram()
+        some.add_all((took_s * _NS_PER_S).astype(np.int64))
+        row.latency.merge(some)
+        row.service.merge(some)
+        row.payload_bytes += payload_bytes
 
     def dropped(self, index: int, message: Publish) -> None:
         """A device's queue was full."""

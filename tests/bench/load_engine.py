@@ -158,6 +158,7 @@ class Run:
             self.tell()
 
     def tell(self) -> None:
+        self.engine.account()
         rows, self.ledger.events = self.meter.take(), []
         orjson.dumps({"rows": [row.pack() for row in rows], "counts": accounts.counts(self.ledger)})
         for row in rows:

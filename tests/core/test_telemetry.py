@@ -273,6 +273,47 @@ def test_what_is_said_again_within_a_step_of_the_physics_is_what_would_have_been
     assert len(seen) > 3, "the physics went on"
 
 
+def test_turns_that_a_link_takes_by_itself_say_what_the_device_would_have_said() -> None:
+    """As long as the promise holds; the device then goes on as if it had been asked each time."""
+    asked, promised = in_turn(), in_turn()
+    now_ms = telemetry(asked).wake_at_ms
+    for device in (asked, promised):
+        device.step(now_ms)
+    turn = promised.turn(now_ms)
+    assert turn is not None
+    assert turn.apart_ms == 500
+    assert now_ms < turn.until_ms <= now_ms + 5_000
+    said_ms = now_ms
+    for at_ms in range(now_ms + 500, turn.until_ms, 500):
+        [said] = asked.receive(TURN, at_ms)
+        assert isinstance(said, Publish)
+        assert b"%b%d%b" % (turn.head, at_ms, turn.tail) == said.payload
+        said_ms = at_ms
+    promised.turned(said_ms)
+    assert (promised.said_ms, promised.wake_at_ms) == (asked.said_ms, asked.wake_at_ms)
+    assert promised.receive(TURN, said_ms + 600) == asked.receive(TURN, said_ms + 600)
+
+
+def test_no_turns_are_promised_by_what_has_to_be_asked() -> None:
+    device = in_turn()
+    assert device.turn(START_MS) is None, "it has not said anything"
+    now_ms = telemetry(device).wake_at_ms
+    device.step(now_ms)
+    assert device.turn(now_ms) is not None
+    fault = TypeAdapter(union("faults")).validate_python({"kind": "bias", "signal": "temp_c", "by": 500})
+    device.inject(fault, now_ms)
+    assert device.turn(now_ms) is None, "it has a fault"
+    device.clear(None, now_ms)
+    device.switched_off()
+    assert device.turn(now_ms) is None, "without power"
+    watching = IN_TURN.replace("in_turn: true", "in_turn: true, on_change: {temp_c: 1}")
+    for text in (PUMP, watching):
+        device = fleet(profile(text)).devices[0]
+        device.receive(Connected(False), START_MS)
+        device.step(telemetry(device).wake_at_ms)
+        assert device.turn(telemetry(device).wake_at_ms) is None
+
+
 def test_a_fault_of_a_sensor_is_in_the_very_next_message() -> None:
     device = in_turn()
     now_ms = telemetry(device).wake_at_ms

@@ -63,6 +63,14 @@ class Acknowledged(NamedTuple):
     reason_code: int
 
 
+class Lent(NamedTuple):
+    """A message at QoS 1 that is in flight, and that somebody else cares for from now on."""
+
+    packet_id: int
+    sent_at_s: float
+    packet: bytes  # as it was written
+
+
 class Subscribed(NamedTuple):
     """What the server said about one topic filter; 0x80 or more is a refusal."""
 

@@ -29,6 +29,7 @@ from simulator.wire.mqtt.events import (
     Acknowledged,
     Closed,
     Event,
+    Lent,
     Opened,
     Received,
     Settings,
@@ -159,6 +160,11 @@ class Session:
     def unfinished(self) -> int:
         """How many messages wait or are not acknowledged yet."""
         return len(self._queue) + len(self._in_flight) + len(self._resend) + (1 if self._lone_id else 0)
+
+    @property
+    def has_news(self) -> bool:
+        """Is there anything to write or to tell?"""
+        return bool(self._out or self.events)
 
     def take(self) -> bytes:
         """The bytes to write now; empty when there are none."""
@@ -470,6 +476,22 @@ class Session:
             self._handle(packet, now_s)
         if decoder.error is not None:
             self._close(f"the server sent what is not MQTT: {decoder.error}", decoder.error.reason_code)
+
+    def lend(self, message: Publish) -> Lent | None:
+        """Give away the care for a message, if it is all there is between both sides; None: it is not."""
+        if self._lone is not message or not self._plain or not self._writable or self._in_flight or self._requests:
+            return None
+        head = 0x33 if message.retain else 0x32
+        properties = self._properties(message.expiry_s)
+        packet = publish_bytes(head, self._topic(message.topic), self._lone_id, properties, message.payload)
+        lent = Lent(self._lone_id, self._lone_s, packet)
+        self._lone, self._lone_id = None, 0
+        return lent
+
+    def take_back(self, message: Publish, packet_id: int, sent_at_s: float) -> None:
+        """Care for it again, or for its successor under the same packet id, which was written at that moment."""
+        self._lone, self._lone_id, self._lone_s = message, packet_id, sent_at_s
+        self._said_s = self._heard_s = sent_at_s
 
     def puback(self, data: bytes, now_s: float) -> Acknowledged | None:
         """What most of the bytes are that come: one PUBACK without properties, and no more. None: it is not that.
