@@ -45,6 +45,7 @@ from simulator.messages import (
     Upload,
 )
 from simulator.runtime import turns
+from simulator.runtime.alarm import Alarm
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.meter import Meter
 from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
@@ -52,9 +53,9 @@ from simulator.runtime.turns import TurnBook
 from simulator.runtime.uploads import Uploads
 
 TICK_S = 1.0
-# To wake up costs more than to send, so what is due within some milliseconds goes out together, a little late (the
-# loop's timers are by up to a millisecond, by themselves). Never early: a device's clock would run ahead of all others.
-WAIT_MS = 0.6
+# To wake up costs more than to send, so what is due in two milliseconds that follow each other leaves together, at the
+# beginning of the second one. Never early: a device's clock would run ahead of all others.
+WAIT_MS = 1.05
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
 ANSWERED = Answered("telemetry")
@@ -145,7 +146,7 @@ class Engine:
         self._stopped: set[int] = set()
         self._heap: list[tuple[int, int]] = []
         self._pushed_ms = [NEVER_MS] * len(fleet.devices)  # when each is to be woken, by the heap
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self.loop, self._wake)
         self._timer_ms = NEVER_MS
         self._handles: set[asyncio.TimerHandle] = set()
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -264,9 +265,9 @@ class Engine:
         """Say goodbye for every device, and leave no timer behind."""
         self.silence()
         self._closed = True
-        for handle in (self._ticker, self._beater, self._timer, *self._handles):
-            if handle:
-                handle.cancel()
+        for handle in (self._ticker, self._beater, *self._handles):
+            handle.cancel()
+        self._alarm.close()
         await self._downloads.close()
         for port in (*self._ports.values(), *self._leaving.values()):
             if port.link:
@@ -475,15 +476,13 @@ class Engine:
             self._arm(wake_at_ms)
 
     def _arm(self, wake_at_ms: int) -> None:
-        if self._timer:
-            self._timer.cancel()
         self._timer_ms = wake_at_ms
-        self._timer = self.loop.call_at((wake_at_ms + WAIT_MS - self._zero_ms) / 1000, self._wake)
+        self._alarm.set((wake_at_ms + WAIT_MS - self._zero_ms) / 1000)
 
     def _wake(self) -> None:
         now_ms = int(self._zero_ms + time.monotonic() * 1000)
         now_ms = self._told_ms = max(now_ms, self._timer_ms, self._told_ms)
-        self._timer, self._timer_ms = None, NEVER_MS
+        self._timer_ms = 0  # It is set at the end, once for all.
         heap, devices, late = self._heap, self.fleet.devices, self._gauge.slips_ms
         zero_ms, monotonic = self._zero_ms, time.monotonic
         while heap and heap[0][0] <= now_ms:
@@ -502,5 +501,6 @@ class Engine:
                 except Exception as error:
                     self._fail(index, error)
         self._gauge.woken()
-        if heap and heap[0][0] < self._timer_ms:
+        self._timer_ms = NEVER_MS
+        if heap:
             self._arm(heap[0][0])
