@@ -199,9 +199,13 @@ class TelemetryDuty(Duty):
         if (due := due_ms <= now_ms) and body.in_turn:
             self.start_ms, self.due_ms, due_ms = now_ms, now_ms + UNANSWERED_MS, 0
         elif due:
-            index = self._next(now_ms)
-            missed = index - self.index - 1
-            self.index, self.due_ms = index, self.start_ms + int(index * self.period_ms)
+            index = self.index + 1
+            self.due_ms = self.start_ms + int(index * self.period_ms)
+            if self.due_ms <= now_ms:  # It is late by a whole period.
+                index = self._next(now_ms)
+                missed = index - self.index - 1
+                self.due_ms = self.start_ms + int(index * self.period_ms)
+            self.index = index
         if what.on_change:
             self.look_ms = now_ms + int(1000 * what.look_every_s)
         self.wake_at_ms = self.due_ms if self.due_ms < self.look_ms else self.look_ms
