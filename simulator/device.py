@@ -250,11 +250,11 @@ class Device:
         return (self._passed(answers, now_ms) if answers else answers) + Device.step(self, now_ms)
 
     def turn(self, now_ms: int) -> Turn | None:
-        """What it will say whenever its last message is answered: until then nobody need ask it. None: ask it."""
-        takers = [duty for duty in self.duties if duty.in_turn]
-        if len(takers) != 1 or self.faults or self._later or not self.powered or self.sensed(now_ms) < 0:
+        """What it says from now on whenever its last message is answered: nobody need ask it. None: ask it."""
+        if self.faults or self._later or not self.powered:
             return None
-        turn = takers[0].turn()
+        takers = [duty for duty in self.duties if duty.in_turn]
+        turn = takers[0].turn(self, now_ms) if len(takers) == 1 else None
         return turn and turn._replace(until_ms=self.plant.next_ms)
 
     def turned(self, said_ms: int) -> None:

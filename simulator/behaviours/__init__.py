@@ -149,8 +149,8 @@ class Duty:
         """Called for every input the device gets; answers with nothing to what is not its own."""
         return []
 
-    def turn(self) -> Turn | None:
-        """What it will say whenever it is answered, while the sensors read the same; None: ask each time."""
+    def turn(self, body: Body, now_ms: int) -> Turn | None:
+        """What it says from now on whenever it is answered, while the sensors read the same; None: ask each time."""
         return None
 
     def turned(self, said_ms: int) -> None:

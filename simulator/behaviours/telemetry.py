@@ -166,8 +166,10 @@ class TelemetryDuty(Duty):
         self.wake_at_ms = min(self.due_ms, self.look_ms)
         return []
 
-    def turn(self) -> Turn | None:
-        if self.sensed < 0 or not self.tail or self.what.qos != 1 or self.look_ms != NEVER_MS:
+    def turn(self, body: Body, now_ms: int) -> Turn | None:
+        if not self.tail or not self.names or self.what.qos != 1 or (sensed := body.sensed(now_ms)) < 0:
+            return None
+        if sensed != self.sensed and not self._sense(body, sensed, now_ms):
             return None
         return Turn(_HEAD, self.tail, self.period_ms)
 
@@ -212,8 +214,7 @@ class TelemetryDuty(Duty):
         sensed = body.sensed(now_ms)
         if due and not missed and sensed == self.sensed and sensed >= 0:
             return self._again(now_ms, due_ms)
-        if due and not missed and sensed >= 0 and self.names and (metrics := body.healthy(self.names, now_ms)):
-            self.sensed, self.tail = sensed, b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
+        if due and not missed and sensed >= 0 and self.names and self._sense(body, sensed, now_ms):
             return self._again(now_ms, due_ms)
         reading = body.reading(now_ms)
         notes = body.out_of_range(reading, now_ms)
@@ -223,6 +224,13 @@ class TelemetryDuty(Duty):
                 notes.append(Missed("telemetry", missed))
             return [*notes, self._say(body, self.topic, reading, now_ms, due_ms)]
         return [*notes, self._say(body, self._event_topic(body), reading, now_ms)] if self._moved(reading) else notes
+
+    def _sense(self, body: Body, sensed: int, now_ms: int) -> bool:
+        """Read the sensors; False when something is out of its range, which is to be noted."""
+        metrics = body.healthy(self.names, now_ms)
+        if metrics:
+            self.sensed, self.tail = sensed, b',"data":%b}' % orjson.dumps({"metrics": told(metrics)})
+        return metrics is not None
 
     def _moved(self, reading: dict[str, float]) -> bool:
         last = self.last

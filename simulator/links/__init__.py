@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from simulator.messages import Piece, Publish
+from simulator.messages import Piece, Publish, Turn
 
 
 class TlsFiles(NamedTuple):
@@ -101,6 +101,9 @@ class Taker(Protocol):
     """Whose turns they are."""
 
     subject: int  # of what it says, as the audit knows it
+
+    def renewed(self, now_ms: int) -> Turn | None:
+        """What is said from now on, when `until_ms` has come; None: it has to be asked each time."""
 
     def turned(self, said_ms: int) -> None:
         """That is over: the last message was said then."""

@@ -2,9 +2,9 @@
 
 While it says the same again and again but for the time, nobody has to be asked: what the far side says comes here, past
 link, session, engine and device, and of each message some numbers are written down. Rules: only the PUBACK of the one
-message that is in flight is understood here. Everything else, and a moment from which on something else is to be said,
-ends the turns first: the session gets its message back, the device is told how far it came, and then the link does
-what it always does.
+message that is in flight is understood here. When its moment is over the device is asked what it says from then on.
+Everything else ends the turns first: the session gets its message back, the device is told how far it came, and then
+the link does what it always does.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from simulator.links import Taker, Turns
 from simulator.messages import Publish, Turn
 from simulator.wire.mqtt import Lent
+from simulator.wire.mqtt.fields import varint
 
 if TYPE_CHECKING:
     from simulator.links.mqtt import Mqtt
@@ -24,25 +25,8 @@ class Turning(asyncio.Protocol):
     """One device's turns: the connection's protocol in place of its link."""
 
     __slots__ = (
-        "_acks",
-        "_answered",
-        "_apart_ms",
-        "_before",
-        "_behind",
-        "_first",
-        "_head",
-        "_link",
-        "_packet_id",
-        "_said",
-        "_size",
-        "_subject",
-        "_timed",
-        "_until_s",
-        "_write",
-        "_zero_ms",
-        "said_ms",
-        "sent_s",
-        "taker",
+        "_acks", "_answered", "_apart_ms", "_before", "_behind", "_first", "_head", "_lent", "_link", "_said", "_size",
+        "_subject", "_timed", "_until_s", "_write", "_zero_ms", "said_ms", "sent_s", "taker",
     )  # fmt: skip
 
     def __init__(
@@ -53,23 +37,35 @@ class Turning(asyncio.Protocol):
         self._link, self._write, self.taker = link, write, taker
         self._answered, self._said, self._timed, self._zero_ms = turns
         self._subject = taker.subject
-        self._first, self._head, self._behind, self._apart_ms = first, turn.head, turn.tail, turn.apart_ms
-        self._until_s = (turn.until_ms - turns.zero_ms) / 1000
-        self._packet_id, self.sent_s, packet = lent
-        identifier = self._packet_id.to_bytes(2, "big")
+        self._first, self._lent, self.said_ms, self.sent_s = first, lent, first.stamp, lent.sent_at_s
+        identifier = lent.packet_id.to_bytes(2, "big")
         self._acks = (b"\x40\x02" + identifier, b"\x40\x03" + identifier + b"\x10")  # 0x10: nobody has subscribed
-        self._size = len(first.payload)
-        self._before = packet[: -self._size] + turn.head
-        self.said_ms = first.stamp
+        self._adopt(turn)
+
+    def _adopt(self, turn: Turn) -> bool:
+        """Say this from now on; False when the far side takes no message as long as that."""
+        lent, size = self._lent, len(b"%b%d%b" % (turn.head, self.said_ms, turn.tail))
+        length = len(lent.behind) + size
+        start = lent.first + varint(length)
+        if len(start) + length > lent.size_max:
+            return False
+        self._head, self._behind, self._apart_ms, until_ms = turn
+        self._until_s, self._size = (until_ms - self._zero_ms) / 1000, size
+        self._before = start + lent.behind + turn.head
+        return True
 
     def data_received(self, data: bytes) -> None:
         now_s = monotonic()
-        now_ms, said_ms = int(self._zero_ms + 1000 * now_s), self.said_ms
-        if data in self._acks and now_s < self._until_s and now_ms - said_ms >= self._apart_ms:
+        now_ms, said_ms, size = int(self._zero_ms + 1000 * now_s), self.said_ms, self._size
+        if (
+            data in self._acks
+            and now_ms - said_ms >= self._apart_ms
+            and (now_s < self._until_s or ((turn := self.taker.renewed(now_ms)) and self._adopt(turn)))
+        ):
             subject = self._subject
             self._answered((subject, said_ms, now_s))
             self._said((subject, now_ms, now_s))
-            self._timed((self._size, self.sent_s, now_s))
+            self._timed((size, self.sent_s, now_s))
             self.said_ms, self.sent_s = now_ms, now_s
             try:  # noqa: SIM105 - for every message, and a context would cost as much as the rest
                 self._write(b"%b%d%b" % (self._before, now_ms, self._behind))
@@ -86,7 +82,7 @@ class Turning(asyncio.Protocol):
         kind, topic, _, qos, retain, expiry_s, _, due_ms = self._first
         payload = b"%b%d%b" % (self._head, self.said_ms, self._behind)
         message = Publish(kind, topic, payload, qos, retain, expiry_s, self.said_ms, due_ms)
-        return message, self._packet_id, self.sent_s
+        return message, self._lent.packet_id, self.sent_s
 
     # All else is for the link
 

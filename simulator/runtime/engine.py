@@ -42,6 +42,7 @@ from simulator.messages import (
     Relink,
     Sever,
     Subscribe,
+    Turn,
     Upload,
 )
 from simulator.runtime import turns
@@ -105,6 +106,13 @@ class Port(Way):
     def received(self, topic: str, payload: bytes) -> None:
         if not self.gone:
             self.engine.hear(self.index, Received(topic, payload))
+
+    def renewed(self, now_ms: int) -> Turn | None:
+        try:
+            return self.device.turn(now_ms)
+        except Exception as error:
+            self.engine.failed(self.index, error)
+            return None
 
     def turned(self, said_ms: int) -> None:
         self.turning = False
@@ -207,7 +215,7 @@ class Engine:
         try:
             self._carry_out(index, self.fleet.devices[index].receive(said, self.now_ms()))
         except Exception as error:
-            self._fail(index, error)
+            self.failed(index, error)
 
     def answered(self, port: Port, said: Answered, now_s: float) -> None:
         """Tell a device that takes turns that it was answered. The same as `hear`, for what there is most of."""
@@ -226,7 +234,7 @@ class Engine:
             else:
                 self._carry_out(port.index, outputs)
         except Exception as error:
-            self._fail(port.index, error)
+            self.failed(port.index, error)
 
     def turned(self, device: Device, said_ms: int) -> None:
         """A device is asked again from now on. What it was to do meanwhile is found by its old wake-up."""
@@ -430,7 +438,8 @@ class Engine:
             self.hear(index, Booted())
         self._open(index)
 
-    def _fail(self, index: int, error: Exception) -> None:
+    def failed(self, index: int, error: Exception) -> None:
+        """A device raised an exception."""
         self.failure = self.failure or DeviceFailed(self.fleet.devices[index].thing, error)
 
     def _later(self, index: int, after_s: float, do: Callable[[int], None]) -> None:
@@ -439,7 +448,7 @@ class Engine:
             try:
                 do(index)
             except Exception as error:
-                self._fail(index, error)
+                self.failed(index, error)
 
         handle = self.loop.call_later(after_s, run)
         self._handles.add(handle)
@@ -452,7 +461,7 @@ class Engine:
                     port.link.tick(now_s)
                     waiting += port.link.waiting
             except Exception as error:
-                self._fail(index, error)
+                self.failed(index, error)
         if not self._silent and len(self.samples) < SAMPLES_MAX:
             self._sample(waiting)
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -509,7 +518,7 @@ class Engine:
                 try:
                     self._do(index, devices[index].step(now_ms))
                 except Exception as error:
-                    self._fail(index, error)
+                    self.failed(index, error)
         self._gauge.woken()
         self._timer_ms = NEVER_MS
         if heap:

@@ -29,8 +29,12 @@ class Turner:
         self.said_again: list[float] = []
         self.timed: list[float] = []
         self.ended: list[int] = []
+        self.next: list[Turn] = []  # what it says when a moment is over
         endpoint = Endpoint("127.0.0.1", server.port, "d1", backoff_first_s=0.01)._replace(**fields)  # type: ignore[arg-type]
         self.link, self.heard = make_link(Mqtt, endpoint)
+
+    def renewed(self, now_ms: int) -> Turn | None:
+        return self.next.pop(0) if self.next else None
 
     def turned(self, said_ms: int) -> None:
         self.ended.append(said_ms)
@@ -219,6 +223,44 @@ def test_severed_it_keeps_what_was_not_answered() -> None:
         turner.link.open()
         await turner.heard.line("acknowledged")
         assert [said.stamp for said, _, _ in turner.heard.acknowledgements] == turner.ended
+
+    turning(test)
+
+
+def test_when_its_moment_is_over_it_says_what_it_is_to_say_from_then_on() -> None:
+    async def test(turner: Turner) -> None:
+        now_ms = int(ZERO_MS + 1000 * monotonic())
+        turner.next = [Turn(HEAD, b',"x":22222}', 0, now_ms + 40), Turn(HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS)]
+        await turner.begin(until_ms=now_ms + 20)
+        await turner.server.until(lambda: len(turner.said[-1].payload) > 300 if turner.said else False)
+        await turner.after(len(turner.said) + 5)
+        assert not turner.ended
+        turner.link.end_turns()
+        await turner.heard.line("acknowledged")
+        payloads = [said.payload for said in turner.said]
+        assert [size for size, *_ in turner.rows] == [len(payload) for payload in payloads[:-1]], "of what was answered"
+        assert turner.heard.acknowledgements[0][0].payload == payloads[-1]
+        tails = list(dict.fromkeys(payload[len(HEAD) + 13 :] for payload in payloads))
+        assert tails[0] == TAIL
+        assert tails[-1].startswith(b",   ")
+
+    turning(test)
+
+
+def test_a_message_that_has_become_too_long_for_the_server_is_left_to_the_session() -> None:
+    def strict(packet: p.Packet) -> list[p.Packet]:
+        if isinstance(packet, p.Connect):
+            return [p.Connack(properties=(("maximum_packet_size", 100),))]
+        return agreeable(packet)
+
+    async def test(turner: Turner) -> None:
+        turner.server.answer = strict
+        now_ms = int(ZERO_MS + 1000 * monotonic())
+        turner.next = [Turn(HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS)]
+        await turner.begin(until_ms=now_ms + 20)
+        await turner.heard.line("acknowledged")
+        assert len(turner.ended) == 1
+        assert turner.heard.acknowledgements[0][0].payload == turner.said[-1].payload
 
     turning(test)
 

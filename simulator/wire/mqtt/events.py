@@ -68,7 +68,10 @@ class Lent(NamedTuple):
 
     packet_id: int
     sent_at_s: float
-    packet: bytes  # as it was written
+    # The packet is its first byte, the length of what follows, this, and the payload.
+    first: bytes
+    behind: bytes
+    size_max: int  # of a packet, as the server wants it
 
 
 class Subscribed(NamedTuple):

@@ -481,10 +481,9 @@ class Session:
         """Give away the care for a message, if it is all there is between both sides; None: it is not."""
         if self._lone is not message or not self._plain or not self._writable or self._in_flight or self._requests:
             return None
-        head = 0x33 if message.retain else 0x32
-        properties = self._properties(message.expiry_s)
-        packet = publish_bytes(head, self._topic(message.topic), self._lone_id, properties, message.payload)
-        lent = Lent(self._lone_id, self._lone_s, packet)
+        behind = self._topic(message.topic) + self._lone_id.to_bytes(2, "big") + self._properties(message.expiry_s)
+        first = b"\x33" if message.retain else b"\x32"
+        lent = Lent(self._lone_id, self._lone_s, first, behind, self._size_max)
         self._lone, self._lone_id = None, 0
         return lent
 
