@@ -19,7 +19,7 @@ from simulator.runtime.engine import Engine
 from simulator.runtime.meter import Meter
 from simulator.schema import union
 from tests.core.fleets import PUMP, fleet, profile
-from tests.links.mqtt_peers import MOSQUITTO, Broker, make_link, run
+from tests.links.mqtt_peers import MOSQUITTO, Broker, Certificates, make_link, run
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto")
 
@@ -35,7 +35,8 @@ BIAS = {"kind": "bias", "signal": "temp_c", "by": 500, "for_s": 60}
 class Plant:
     """An engine with links to a broker, and a subscriber of all that its devices say."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, certificates: Certificates | None = None) -> None:
+        """With certificates its devices speak over TLS."""
         self.start_ms = time.time_ns() // 1_000_000
         self.fleet = fleet(profile(TURNS), THINGS, start_ms=self.start_ms)
         self.ledger, self.meter = Ledger(), Meter()
@@ -43,7 +44,10 @@ class Plant:
         self.broker, loop = broker, asyncio.get_running_loop()
 
         def link(device: Device, sink: Sink) -> Link:
-            return Mqtt(Endpoint("127.0.0.1", broker.port, device.thing), sink, loop)
+            at = Endpoint("127.0.0.1", broker.port, device.thing)
+            if certificates:
+                at = at._replace(host="localhost", port=broker.tls_port, tls=certificates.client)
+            return Mqtt(at, sink, loop)
 
         self.engine = Engine(self.fleet, link, Downloads(), self.ledger, self.meter, self.audit)
         self.subscriber, self.heard = make_link(Mqtt, Endpoint("127.0.0.1", broker.port, "ear"))
@@ -77,9 +81,12 @@ class Plant:
         await self.heard.line("disconnected")
 
 
-def test_what_arrived_is_what_was_accounted_for_message_by_message(broker: Broker) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_what_arrived_is_what_was_accounted_for_message_by_message(
+    broker: Broker, certificates: Certificates, tls: bool
+) -> None:
     async def story() -> None:
-        plant = Plant(broker)
+        plant = Plant(broker, certificates if tls else None)
         await plant.begin()
         await plant.rounds(300)
         assert any(port.turning for port in plant.engine._ports.values()), "or this would prove nothing"
