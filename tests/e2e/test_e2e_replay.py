@@ -86,7 +86,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(REPO / "simulator", code / "simulator", ignore=shutil.ignore_patterns("__pycache__"))
     path = code / "simulator" / "behaviours" / "telemetry.py"
     text = path.read_text()
-    later = re.sub(r'("device_timestamp":%d[^%]*% )now_ms\b', r"\1(now_ms + 1)", text)
+    later = text.replace("% (_HEAD, now_ms, ", "% (_HEAD, now_ms + 1, ")
     assert later != text
     path.write_text(later)
     return code
