@@ -1,8 +1,7 @@
 """MQTT 3.1.1 and 5 over TCP or TLS, bare or in a WebSocket: our own session on a bare transport.
 
 Rules: one object is the link, its protocol and its session's owner; a message makes no task, no future and
-no timer. What is sent in one turn of the loop leaves in one write, which is uvloop's doing. The connection is up from
-CONNACK on.
+no timer. What is sent in one turn of the loop leaves in one write. The connection is up from CONNACK on.
 
 `sent_at_s` is `time.monotonic()`: the loop's clock, but not rounded to the millisecond at which this turn
 of the loop began, as uvloop's own reading of it is.
@@ -97,14 +96,10 @@ class Mqtt(Connecting):
     def send(self, message: Publish) -> bool:
         if self._turning is not None:
             self.end_turns()
-        session = self._session
-        taken = session.publish(message, monotonic())
+        taken = self._session.publish(message, monotonic())
         if not self._due:
-            if session.events:  # that it left at QoS 0 is not told from inside `send`
-                self._due = True
-                self._outbox.add(self, self._loop)
-            elif data := session.take():
-                self._put(data)
+            self._due = True
+            self._outbox.add(self, self._loop)
         return taken
 
     def subscribe(self, filters: tuple[str, ...]) -> None:
