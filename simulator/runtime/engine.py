@@ -25,30 +25,26 @@ from simulator.links.mqtt import Mqtt
 from simulator.messages import (
     Answered,
     Booted,
-    Connected,
-    Disconnected,
     Download,
     Dropped,
     Input,
     Missed,
     Note,
     Output,
-    Piece,
     PowerCycle,
     PowerOn,
     Publish,
     Raw,
-    Received,
     Relink,
     Sever,
     Subscribe,
-    Turn,
     Upload,
 )
 from simulator.runtime import turns
 from simulator.runtime.alarm import Alarm
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.meter import Meter
+from simulator.runtime.port import Port
 from simulator.runtime.strain import SAMPLES_MAX, Counts, Gauge, Sample
 from simulator.runtime.turns import TurnBook
 from simulator.runtime.uploads import Uploads
@@ -59,7 +55,6 @@ TICK_S = 1.0
 WAIT_MS = 1.05
 BEAT_S = 0.05  # how often it looks whether the loop stood still
 TAIL_MAX = 15
-ANSWERED = Answered("telemetry")
 LEAVE_S = 0.2  # so long a device that was switched off may still be answered
 
 _new = tuple.__new__  # makes a named tuple in half the time that its own constructor takes
@@ -72,61 +67,6 @@ class DeviceFailed(FleetsimError):
     def __init__(self, thing: str, error: Exception) -> None:
         super().__init__(f"device '{thing}' failed: {type(error).__name__}: {error}")
         self.log_tail = [line.rstrip("\n") for line in traceback.format_exception(error)][-TAIL_MAX:]
-
-
-class Port(Way):
-    """Where the link of one device meets the engine (links.Sink)."""
-
-    __slots__ = ("device", "engine", "gone", "link", "shaped", "turning")
-
-    def __init__(self, engine: "Engine", index: int) -> None:
-        super().__init__(index)
-        self.engine, self.device = engine, engine.fleet.devices[index]
-        self.turning = False  # It takes its turns by itself; the device is behind.
-        self.gone = False  # The device was switched off: only answers to what it said still count.
-        self.link: Link | None = None
-        self.shaped = False  # The link takes the way through this port (links.Network).
-
-    def carry(self, data: bytes, up: bool) -> list[Piece]:
-        return self.device.carry(data, up, self.engine.now_ms())
-
-    def reach(self) -> str | None:
-        return self.device.reach(self.engine.now_ms())
-
-    def connected(self, session_present: bool) -> None:
-        if not self.gone:
-            self.engine.note(self.index, "connected", {"session_present": session_present})
-            self.engine.hear(self.index, Connected(session_present))
-
-    def disconnected(self, reason: str) -> None:
-        if not self.gone:
-            self.engine.note(self.index, "disconnected", {"reason": reason})
-            self.engine.hear(self.index, Disconnected(reason))
-
-    def received(self, topic: str, payload: bytes) -> None:
-        if not self.gone:
-            self.engine.hear(self.index, Received(topic, payload))
-
-    def renewed(self, now_ms: int) -> Turn | None:
-        try:
-            return self.device.turn(now_ms)
-        except Exception as error:
-            self.engine.failed(self.index, error)
-            return None
-
-    def turned(self, said_ms: int) -> None:
-        self.turning = False
-        self.engine.turned(self.device, said_ms)
-
-    def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:
-        engine, now_s = self.engine, time.monotonic()
-        (engine.ledger.refused if reason_code >= 0x80 else engine.ledger.acknowledged)[message.kind] += 1
-        if engine.audit:
-            engine.audit.answered(self, message, reason_code, now_s)
-        if engine.meter:
-            engine.meter.acknowledged(self.index, message, sent_at_s, reason_code, now_s)
-        if self.device.in_turn and not self.gone:
-            engine.answered(self, ANSWERED if message.kind == "telemetry" else Answered(message.kind), now_s)
 
 
 class Engine:
