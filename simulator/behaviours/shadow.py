@@ -75,7 +75,18 @@ class Change(NamedTuple):
 
 
 class ShadowDuty(Duty):
-    __slots__ = ("act_at_ms", "acting", "asks", "changes", "refused", "report_at_ms", "seen_version", "strange", "what")
+    __slots__ = (
+        "act_at_ms",
+        "acting",
+        "asks",
+        "changes",
+        "owed",
+        "refused",
+        "report_at_ms",
+        "seen_version",
+        "strange",
+        "what",
+    )
 
     def __init__(self, what: Shadow) -> None:
         super().__init__()
@@ -83,6 +94,7 @@ class ShadowDuty(Duty):
         self.seen_version = 0
         self.acting: dict[str, Any] = {}
         self.asks = False  # for its shadow, since it is connected
+        self.owed = 0  # version of a delta that it could not understand without that answer
         self.changes: dict[str, Change] | None = None  # made when needed, like the next two
         self.refused: dict[str, Any] | None = None  # values that were answered as wrong
         self.strange: set[str] | None = None  # keys that no setting has
@@ -94,7 +106,7 @@ class ShadowDuty(Duty):
 
     def receive(self, body: Body, said: Input, now_ms: int) -> Outputs:
         if isinstance(said, Booted):
-            self.acting, self.act_at_ms, self.seen_version = {}, NEVER_MS, 0
+            self.acting, self.act_at_ms, self.seen_version, self.owed = {}, NEVER_MS, 0, 0
             self.changes = self.refused = None
             self._sleep()
         if isinstance(said, Connected):
@@ -115,8 +127,12 @@ class ShadowDuty(Duty):
             if not isinstance(state, dict):
                 state = {}
             self._remember(body, state.get("reported"))
+            version = document.get("version")
+            if isinstance(version, int) and version >= self.owed:
+                self.owed = 0
             return self._desired(body, document, state.get("delta"), now_ms, True) + self._report(body, now_ms)
         if leaf == "get/rejected" and document.get("code") == 404:
+            self.owed = 0
             return self._report(body, now_ms)
         if leaf.endswith("rejected"):
             code, message = document.get("code"), document.get("message")
@@ -153,8 +169,9 @@ class ShadowDuty(Duty):
         action = {**last, **asked} if isinstance(asked, dict) else {}
         if not isinstance(action.get("id"), str) or action["id"] in (self.acting.get("id"), last.get("id")):
             return []
-        if "name" not in action and self.asks:
-            return []  # The answer tells the whole of it.
+        if "name" not in action and (self.asks or self.owed):
+            self.owed = self.seen_version  # The answer tells the whole of it.
+            return []
         name = action.get("name")
         self.acting = {"name": name if isinstance(name, str) else "", "id": action["id"]}
         known = self.what.actions.get(self.acting["name"])
@@ -203,6 +220,9 @@ class ShadowDuty(Duty):
         if self.report_at_ms <= now_ms:
             self.report_at_ms = now_ms + int(1000 * self.what.report_every_s)
             news = True
+            if self.owed:  # The answer did not come, or was of before.
+                self.asks = True
+                last = [*last, Publish("shadow_get", _topic(body, "get"), b"")]
         if news or said:
             said += self._report(body, now_ms)
         self._sleep()

@@ -108,6 +108,24 @@ def test_the_name_of_an_action_is_that_of_the_last_one_whoever_reported_it(early
     assert world.cloud.shadow(THING).delta() == {}
 
 
+@pytest.mark.parametrize("answer", ["older", "refused", "none"])
+def test_an_action_whose_name_was_not_answered_is_asked_for_again(answer: str) -> None:
+    world = up()
+    world.cloud.desire(THING, RESTART)
+    world.run(10)
+    del world.device.flash["last_action"]
+    now_ms, version = world.virtual.clock.now_ms(), world.cloud.shadow(THING).version
+    world.device.receive(Connected(False), now_ms)  # what it asks gets lost on the way
+    tell(world, "update/delta", {"state": {"action": {"id": "a-2"}}, "version": version + 1})
+    if answer == "older":
+        tell(world, "get/accepted", {"state": {}, "version": version})
+    elif answer == "refused":
+        tell(world, "get/rejected", {"code": 500, "message": "later"})
+    world.cloud.desire(THING, {"action": {**RESTART["action"], "id": "a-2"}})
+    world.run(90)
+    assert ("restart-fan", "a-2", "done") in [(said["name"], said["id"], said["result"]) for said in results(world)]
+
+
 def test_an_unknown_action_fails_and_empties_the_delta() -> None:
     world = up()
     world.cloud.desire(THING, {"action": {"name": "fly", "id": "a-1"}})
