@@ -25,10 +25,10 @@ class Publish(NamedTuple):
 class Turn(NamedTuple):
     """What a device that takes turns says as often as it is answered, as long as nothing else befalls it.
 
-    Each time it is `head`, the time and `tail`, under the topic of its last message, not sooner than `apart_ms` after
-    that one, and before `until_ms`.
+    Each time it is `head`, the time and `tail`, not sooner than `apart_ms` after the one before, and before `until_ms`.
     """
 
+    topic: str
     head: bytes
     tail: bytes
     apart_ms: float

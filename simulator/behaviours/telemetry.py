@@ -171,7 +171,7 @@ class TelemetryDuty(Duty):
             return None
         if sensed != self.sensed and not self._sense(body, sensed, now_ms):
             return None
-        return Turn(_HEAD, self.tail, self.period_ms)
+        return Turn(self.topic, _HEAD, self.tail, self.period_ms)
 
     def turned(self, said_ms: int) -> None:
         self.start_ms = said_ms
@@ -198,7 +198,7 @@ class TelemetryDuty(Duty):
 
     def step(self, body: Body, now_ms: int) -> Outputs:
         due_ms, missed, what = self.due_ms, 0, self.what
-        if (due := due_ms <= now_ms) and body.in_turn:
+        if (due := due_ms <= now_ms) and self.in_turn and body.in_turn:
             self.start_ms, self.due_ms, due_ms = now_ms, now_ms + UNANSWERED_MS, 0
         elif due:
             index = self.index + 1

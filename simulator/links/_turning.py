@@ -38,8 +38,7 @@ class Turning(asyncio.Protocol):
         self._answered, self._said, self._timed, self._zero_ms = turns
         self._subject = taker.subject
         self._first, self._lent, self.said_ms, self.sent_s = first, lent, first.stamp, lent.sent_at_s
-        identifier = lent.packet_id.to_bytes(2, "big")
-        self._acks = (b"\x40\x02" + identifier, b"\x40\x03" + identifier + b"\x10")  # 0x10: nobody has subscribed
+        self._acks = lent.acks
         self._adopt(turn)
 
     def _adopt(self, turn: Turn) -> bool:
@@ -49,7 +48,7 @@ class Turning(asyncio.Protocol):
         start = lent.first + varint(length)
         if len(start) + length > lent.size_max:
             return False
-        self._head, self._behind, self._apart_ms, until_ms = turn
+        _, self._head, self._behind, self._apart_ms, until_ms = turn
         self._until_s, self._size = (until_ms - self._zero_ms) / 1000, size
         self._before = start + lent.behind + turn.head
         return True

@@ -29,6 +29,7 @@ from simulator.wire.mqtt import (
 )
 
 SUBPROTOCOL = "mqtt"
+SILENT_S = 1.0  # who takes turns; longer, and the session looks after keep-alive and time-outs again
 
 
 class Outbox:
@@ -129,8 +130,8 @@ class Mqtt(Connecting):
 
     def tick(self, now_s: float) -> None:
         if self._turning is not None:
-            if now_s - self._turning.sent_s < self._endpoint.ack_timeout_s:
-                return  # Neither side is silent.
+            if now_s - self._turning.sent_s < SILENT_S:
+                return  # Neither side is.
             self.end_turns()
         self._session.tick(now_s)
         if self._session.has_news:

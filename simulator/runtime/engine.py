@@ -38,6 +38,7 @@ from simulator.messages import (
     Relink,
     Sever,
     Subscribe,
+    Turn,
     Upload,
 )
 from simulator.runtime import turns
@@ -159,6 +160,8 @@ class Engine:
 
     def answered(self, port: Port, said: Answered, now_s: float) -> None:
         """Tell a device that takes turns that it was answered. The same as `hear`, for what there is most of."""
+        if port.turning:  # since an answer that came in the same moment
+            self._ask_again(port.index)
         device, now_ms = port.device, int(self._zero_ms + now_s * 1000)
         if now_ms > self._told_ms:
             self._told_ms = now_ms
@@ -175,6 +178,15 @@ class Engine:
                 self._carry_out(port.index, outputs)
         except Exception as error:
             self.failed(port.index, error)
+
+    def renewed(self, port: Port, now_ms: int) -> Turn | None:
+        """What a device says from now on that takes its turns."""
+        self._told_ms = max(self._told_ms, now_ms)
+        try:
+            return port.device.turn(now_ms)
+        except Exception as error:
+            self.failed(port.index, error)
+            return None
 
     def turned(self, device: Device, said_ms: int) -> None:
         """A device is asked again from now on. What it was to do meanwhile is found by its old wake-up."""
@@ -309,7 +321,10 @@ class Engine:
         link = port.link
         if self.audit and port.topic is not said.topic:
             return  # It does not watch this kind.
-        if isinstance(link, Mqtt) and said.kind == turns.KIND and (turn := port.device.turn(now_ms)):
+        if not isinstance(link, Mqtt) or said.kind != turns.KIND:
+            return
+        turn = port.device.turn(now_ms)
+        if turn and turn.topic == said.topic and said.payload.endswith(turn.tail):  # or another duty said it
             port.turning = link.take_turns(self._turns.turns, port, turn, said)
 
     def _ask_again(self, index: int) -> None:

@@ -51,11 +51,7 @@ class Port(Way):
             self.engine.hear(self.index, Received(topic, payload))
 
     def renewed(self, now_ms: int) -> Turn | None:
-        try:
-            return self.device.turn(now_ms)
-        except Exception as error:
-            self.engine.failed(self.index, error)
-            return None
+        return self.engine.renewed(self, now_ms)
 
     def turned(self, said_ms: int) -> None:
         self.turning = False

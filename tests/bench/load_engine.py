@@ -180,6 +180,7 @@ class Run:
             self.meter.off_ms.clear()
         done, wall_s, cpu = self.ledger.acknowledged["telemetry"], time.monotonic(), cpu_s()
         await asyncio.sleep(self.order.seconds)
+        self.engine.account()
         done = self.ledger.acknowledged["telemetry"] - done
         wall_s, cpu = time.monotonic() - wall_s, cpu_s() - cpu
         self.tell()

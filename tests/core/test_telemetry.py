@@ -294,6 +294,19 @@ def test_turns_that_a_link_takes_by_itself_say_what_the_device_would_have_said()
     assert promised.receive(TURN, said_ms + 600) == asked.receive(TURN, said_ms + 600)
 
 
+def test_a_grid_beside_turns_keeps_to_its_times() -> None:
+    beside = IN_TURN.replace(
+        "  - {kind: shadow",
+        '  - {kind: telemetry, every_s: 2, topic: "g/{thing}", metrics: [fan]}\n  - {kind: shadow',
+        1,
+    )
+    world = World(profile(beside))
+    world.run(60)
+    said = [message.topic for _, _, message in world.cloud.said if message.kind == "telemetry"]
+    assert 28 <= sum(topic.startswith("g/") for topic in said) <= 30
+    assert 115 <= sum(topic.startswith("t/") for topic in said) <= 120
+
+
 def test_no_turns_are_promised_by_what_has_to_be_asked() -> None:
     device = in_turn()
     assert device.turn(START_MS) is None, "it has not said anything"

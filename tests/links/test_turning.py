@@ -45,7 +45,7 @@ class Turner:
         now_ms = int(ZERO_MS + 1000 * monotonic())
         first = Publish("telemetry", "a/b", b"%b%d%b" % (HEAD, now_ms, TAIL), 1, stamp=now_ms)
         assert self.link.send(first)
-        turn = Turn(HEAD, TAIL, apart_ms, until_ms)
+        turn = Turn("a/b", HEAD, TAIL, apart_ms, until_ms)
         assert self.link.take_turns(self.turns, self, turn, first)
 
     @property
@@ -230,7 +230,10 @@ def test_severed_it_keeps_what_was_not_answered() -> None:
 def test_when_its_moment_is_over_it_says_what_it_is_to_say_from_then_on() -> None:
     async def test(turner: Turner) -> None:
         now_ms = int(ZERO_MS + 1000 * monotonic())
-        turner.next = [Turn(HEAD, b',"x":22222}', 0, now_ms + 40), Turn(HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS)]
+        turner.next = [
+            Turn("a/b", HEAD, b',"x":22222}', 0, now_ms + 40),
+            Turn("a/b", HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS),
+        ]
         await turner.begin(until_ms=now_ms + 20)
         await turner.server.until(lambda: len(turner.said[-1].payload) > 300 if turner.said else False)
         await turner.after(len(turner.said) + 5)
@@ -256,7 +259,7 @@ def test_a_message_that_has_become_too_long_for_the_server_is_left_to_the_sessio
     async def test(turner: Turner) -> None:
         turner.server.answer = strict
         now_ms = int(ZERO_MS + 1000 * monotonic())
-        turner.next = [Turn(HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS)]
+        turner.next = [Turn("a/b", HEAD, b"," + 300 * b" " + b"}", 0, FAR_MS)]
         await turner.begin(until_ms=now_ms + 20)
         await turner.heard.line("acknowledged")
         assert len(turner.ended) == 1
@@ -295,9 +298,34 @@ def test_an_answer_that_never_comes_ends_the_connection_in_its_time() -> None:
     turning(test)
 
 
+def test_a_server_that_is_silent_is_pinged_in_time() -> None:
+    async def test(turner: Turner) -> None:
+        await turner.begin()
+        await turner.after(3)
+        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.link.tick(monotonic() + 2)
+        await turner.server.until(lambda: any(isinstance(packet, p.Pingreq) for packet in turner.connection.heard))
+        assert turner.ended
+
+    turning(test, keep_alive_s=2)
+
+
+def test_a_puback_of_mqtt_5_is_none_in_3_1_1() -> None:
+    async def test(turner: Turner) -> None:
+        await turner.begin()
+        await turner.after(3)
+        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.connection.transport.write(b"\x40\x03\x00\x01\x10")
+        await turner.heard.line("disconnected the server sent what is not MQTT")
+        turner.server.answer = agreeable
+        await turner.heard.line("acknowledged")
+
+    turning(test, mqtt_version="3.1.1")
+
+
 def test_turns_begin_only_where_nothing_else_is_under_way() -> None:
     async def test(turner: Turner) -> None:
-        turn, turns = Turn(HEAD, TAIL, 0, FAR_MS), turner.turns
+        turn, turns = Turn("a/b", HEAD, TAIL, 0, FAR_MS), turner.turns
         first = Publish("telemetry", "a/b", HEAD + b"1" + TAIL, 1, stamp=1)
         assert not turner.link.take_turns(turns, turner, turn, first), "not connected"
         turner.link.open()

@@ -3,23 +3,35 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
 from pydantic import TypeAdapter
 
-from simulator.audit import Audit
+from simulator.audit import Audit, Way
 from simulator.device import Device
 from simulator.ledger import Ledger
 from simulator.links import Endpoint, Link, Sink
 from simulator.links.mqtt import Mqtt
+from simulator.messages import Publish
 from simulator.runtime.downloads import Downloads
 from simulator.runtime.engine import Engine
 from simulator.runtime.meter import Meter
+from simulator.runtime.port import Port
 from simulator.schema import union
+from simulator.wire.mqtt import packets as p
 from tests.core.fleets import PUMP, fleet, profile
-from tests.links.mqtt_peers import MOSQUITTO, Broker, Certificates, make_link, run
+from tests.links.mqtt_peers import (
+    MOSQUITTO,
+    PATIENCE_S,
+    Broker,
+    Certificates,
+    ScriptedServer,
+    agreeable,
+    make_link,
+    run,
+)
 
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="no mosquitto")
 
@@ -28,7 +40,7 @@ TURNS = PUMP.replace("every_s: 10", "every_s: 0.001, in_turn: true").replace("st
     "  - {kind: jobs, install_s: 3, reboot_s: 2, retries: 3}\n",
     "  - {kind: heartbeat, every_s: 60, topic: \"h/{env}/{thing}\"}\n",
 )  # fmt: skip
-THINGS = [f"Pump-{n}" for n in range(6)]
+THINGS = [f"Pump-{n}" for n in range(40)]  # so many that an answer takes longer than the period: else it is too soon
 BIAS = {"kind": "bias", "signal": "temp_c", "by": 500, "for_s": 60}
 
 
@@ -88,16 +100,17 @@ def test_what_arrived_is_what_was_accounted_for_message_by_message(
     async def story() -> None:
         plant = Plant(broker, certificates if tls else None)
         await plant.begin()
-        await plant.rounds(300)
-        assert any(port.turning for port in plant.engine._ports.values()), "or this would prove nothing"
+        await plant.rounds(60)
+        # Or this would prove nothing.
+        await plant.heard.until(lambda: any(port.turning for port in plant.engine._ports.values()))
         plant.engine.inject(0, TypeAdapter(union("faults")).validate_python(BIAS))
         broken_ms = plant.engine.now_ms()
         plant.engine.stop(1)
-        await plant.rounds(100)
+        await plant.rounds(30)
         plant.engine.clear(0, None)
         whole_ms = plant.engine.now_ms()
         plant.engine.start(1)
-        await plant.rounds(200)
+        await plant.rounds(60)
         await plant.end()
         _is_accounted_for(plant)
         _says_what_its_sensors_read(plant, broken_ms, whole_ms)
@@ -130,3 +143,104 @@ def _says_what_its_sensors_read(plant: Plant, broken_ms: int, whole_ms: int) -> 
         elif thing == THINGS[0] and at_ms in (broken_ms, whole_ms):
             continue
         assert said["data"]["metrics"] == {name: reading[name] for name in ("temp_c", "fan")}, (thing, at_ms)
+
+
+class Watching(Audit):
+    """Sees a device asked while it speaks by itself."""
+
+    asked_between: ClassVar[bool] = False
+
+    def said(self, way: Way, message: Publish, at_s: float) -> None:
+        assert isinstance(way, Port)
+        Watching.asked_between |= way.turning
+        super().said(way, message, at_s)
+
+
+async def _engine(server: ScriptedServer, text: str, audit: type[Audit] = Audit) -> Engine:
+    """One device at a scripted server, turning: each answer comes later than the next message may."""
+    server.answer = lambda packet: _later(server, packet)
+    what = fleet(profile(text), THINGS[:1], start_ms=time.time_ns() // 1_000_000)
+    loop = asyncio.get_running_loop()
+
+    def link(device: Device, sink: Sink) -> Link:
+        return Mqtt(Endpoint("127.0.0.1", server.port, device.thing), sink, loop)
+
+    engine = Engine(what, link, Downloads(), Ledger(), None, audit(("telemetry",), what.speaker))
+    engine.start(0)
+    await server.until(lambda: bool(engine._ports) and engine._ports[0].turning)
+    return engine
+
+
+def _later(server: ScriptedServer, packet: p.Packet) -> list[p.Packet]:
+    if not isinstance(packet, p.Publish) or packet.qos != 1:
+        return agreeable(packet)
+    identifier = packet.packet_id
+    asyncio.get_running_loop().call_later(0.003, lambda: server.connections[0].say(p.Puback(identifier)))
+    return []
+
+
+async def _silence(engine: Engine) -> None:
+    """Let it come to its end."""
+    engine.silence()
+    async with asyncio.timeout(PATIENCE_S):
+        while not engine.settled():
+            await asyncio.sleep(0)
+
+
+def _said(server: ScriptedServer) -> list[p.Publish]:
+    packets = [packet for connection in server.connections for packet in connection.heard]
+    return [packet for packet in packets if isinstance(packet, p.Publish) and packet.topic.startswith("t/")]
+
+
+def test_another_answer_does_not_ask_a_device_that_speaks_by_itself() -> None:
+    """As after an outage, in which it spoke some times without an answer, and the answers come in one chunk."""
+
+    async def story() -> None:
+        async with ScriptedServer() as server:
+            engine = await _engine(server, TURNS, Watching)
+            port = engine._ports[0]
+            before_s = time.monotonic()
+            while time.monotonic() < before_s + 0.002:
+                pass  # or it would be too soon for a message
+            assert port.turning
+            port.acknowledged(Publish("telemetry", "t/before", b"", 1, stamp=1), before_s, 0)
+            assert not Watching.asked_between
+            count = len(_said(server))
+            await server.until(lambda: len(_said(server)) > count + 10)
+            stamps = [orjson.loads(said.payload)["device_timestamp"] for said in _said(server)]
+            assert stamps == sorted(set(stamps))
+            await engine.close()
+
+    run(story)
+
+
+def test_only_who_takes_turns_says_on() -> None:
+    """A message of another duty is no reason to go on with those of the one that takes turns."""
+    other = '  - {kind: telemetry, every_s: 60, topic: "t/other/{thing}", metrics: [fan]}\n'
+
+    async def story() -> None:
+        async with ScriptedServer() as server:
+            engine = await _engine(server, TURNS + other)
+            await _silence(engine)
+            port, now_ms = engine._ports[0], engine.now_ms()
+            said = Publish("telemetry", f"t/other/{THINGS[0]}", b'{"device_timestamp":1,"data":{}}', 1, stamp=now_ms)
+            port.topic = said.topic
+            assert port.link
+            assert port.link.send(said)
+            engine._let_turn(port, said, now_ms)
+            assert not port.turning
+            await engine.close()
+
+    run(story)
+
+
+def test_what_a_device_was_told_of_time_is_never_taken_back() -> None:
+    async def story() -> None:
+        async with ScriptedServer() as server:
+            engine = await _engine(server, TURNS)
+            ahead_ms = engine.now_ms() + 3
+            assert engine._ports[0].renewed(ahead_ms)
+            assert engine.now_ms() >= ahead_ms
+            await engine.close()
+
+    run(story)

@@ -72,6 +72,7 @@ class Lent(NamedTuple):
     first: bytes
     behind: bytes
     size_max: int  # of a packet, as the server wants it
+    acks: tuple[bytes, ...]  # the packets that say that it was taken
 
 
 class Subscribed(NamedTuple):

@@ -481,9 +481,12 @@ class Session:
         """Give away the care for a message, if it is all there is between both sides; None: it is not."""
         if self._lone is not message or not self._plain or not self._writable or self._in_flight or self._requests:
             return None
-        behind = self._topic(message.topic) + self._lone_id.to_bytes(2, "big") + self._properties(message.expiry_s)
+        identifier = self._lone_id.to_bytes(2, "big")
+        behind = self._topic(message.topic) + identifier + self._properties(message.expiry_s)
+        taken, nobody_subscribed = b"\x40\x02" + identifier, b"\x40\x03" + identifier + b"\x10"
+        acks = (taken, nobody_subscribed) if self._v5 else (taken,)
         first = b"\x33" if message.retain else b"\x32"
-        lent = Lent(self._lone_id, self._lone_s, first, behind, self._size_max)
+        lent = Lent(self._lone_id, self._lone_s, first, behind, self._size_max, acks)
         self._lone, self._lone_id = None, 0
         return lent
 
