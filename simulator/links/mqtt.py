@@ -33,17 +33,27 @@ SILENT_S = 1.0  # who takes turns; longer, and the session looks after keep-aliv
 
 
 class Outbox:
-    """The links of one loop that have something to write at the end of this turn."""
+    """The links of one loop that have something to write at the end of this turn, or when who holds it lets go."""
 
-    __slots__ = ("_links",)
+    __slots__ = ("_is_held", "_links")
 
     def __init__(self) -> None:
         self._links: list[Mqtt] = []
+        self._is_held = False
 
     def add(self, link: "Mqtt", loop: asyncio.AbstractEventLoop) -> None:
-        if not self._links:
+        if not self._links and not self._is_held:
             loop.call_soon(self._flush, loop)
         self._links.append(link)
+
+    def hold(self) -> None:
+        """Wait for `let_go`, which spares a turn of the loop."""
+        self._is_held = True
+
+    def let_go(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write what came meanwhile."""
+        self._is_held = False
+        self._flush(loop)
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         links, self._links = self._links, []
@@ -58,6 +68,11 @@ class Outbox:
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()
 
 
+def outbox(loop: asyncio.AbstractEventLoop) -> Outbox:
+    """The one of this loop."""
+    return _outboxes.setdefault(loop, Outbox())
+
+
 class Mqtt(Connecting):
     """One device's MQTT connection."""
 
@@ -68,7 +83,7 @@ class Mqtt(Connecting):
     def __init__(self, endpoint: Endpoint, sink: Sink, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(endpoint, endpoint.client_id, sink, loop)
         self._endpoint = endpoint
-        self._outbox = _outboxes.setdefault(loop, Outbox())
+        self._outbox = outbox(loop)
         self._session = Session(
             Settings(
                 client_id=endpoint.client_id,

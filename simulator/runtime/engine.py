@@ -21,7 +21,7 @@ from simulator.faults import Fault
 from simulator.fleet import Fleet
 from simulator.ledger import Event, Ledger
 from simulator.links import Link, Sink
-from simulator.links.mqtt import Mqtt
+from simulator.links.mqtt import Mqtt, outbox
 from simulator.messages import (
     Answered,
     Booted,
@@ -96,6 +96,7 @@ class Engine:
         self._heap: list[tuple[int, int]] = []
         self._pushed_ms = [NEVER_MS] * len(fleet.devices)  # when each is to be woken, by the heap
         self._alarm = Alarm(self.loop, self._wake)
+        self._outbox = outbox(self.loop)
         self._timer_ms = NEVER_MS
         self._handles: set[asyncio.TimerHandle] = set()
         self._ticker = self.loop.call_later(TICK_S, self._tick)
@@ -457,6 +458,18 @@ class Engine:
         now_ms = int(self._zero_ms + time.monotonic() * 1000)
         now_ms = self._told_ms = max(now_ms, self._timer_ms, self._told_ms)
         self._timer_ms = 0  # It is set at the end, once for all.
+        self._outbox.hold()
+        try:
+            self._wake_all(now_ms)
+        finally:
+            self._outbox.let_go(self.loop)
+            self._gauge.woken()
+            self._timer_ms = NEVER_MS
+            if self._heap:
+                self._arm(self._heap[0][0])
+
+    def _wake_all(self, now_ms: int) -> None:
+        """Those that are due."""
         heap, devices, late = self._heap, self.fleet.devices, self._gauge.slips_ms
         zero_ms, monotonic = self._zero_ms, time.monotonic
         while heap and heap[0][0] <= now_ms:
@@ -474,7 +487,3 @@ class Engine:
                     self._do(index, devices[index].step(now_ms))
                 except Exception as error:
                     self.failed(index, error)
-        self._gauge.woken()
-        self._timer_ms = NEVER_MS
-        if heap:
-            self._arm(heap[0][0])
