@@ -10,7 +10,6 @@ mean is found out when there are some thousands. Times are seconds of the caller
 since the Unix epoch by `epoch_ms`. Nothing here knows a fault: what explains what is the business of `matching`.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
@@ -18,6 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator import pile
 from simulator.messages import Publish
 from simulator.pile import Pile
 
@@ -78,10 +78,7 @@ class Log:
         """Put what came on the pile."""
         if not self.fresh:
             return
-        numbers = array("d")
-        numbers.fromlist(self.fresh)
-        self.fresh.clear()
-        rows = np.frombuffer(numbers).reshape(-1, 3)
+        rows = pile.rows(self.fresh, 3)
         if not self.pile.count:
             self._begin_s = float(rows[0, 2])
         named = rows[:, 1] != 0

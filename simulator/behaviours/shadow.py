@@ -76,17 +76,8 @@ class Change(NamedTuple):
 
 class ShadowDuty(Duty):
     __slots__ = (
-        "act_at_ms",
-        "acting",
-        "asks",
-        "changes",
-        "owed",
-        "refused",
-        "report_at_ms",
-        "seen_version",
-        "strange",
-        "what",
-    )
+        "act_at_ms", "acting", "asks", "changes", "owed", "refused", "report_at_ms", "seen_version", "strange", "what",
+    )  # fmt: skip
 
     def __init__(self, what: Shadow) -> None:
         super().__init__()

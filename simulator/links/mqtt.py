@@ -154,6 +154,11 @@ class Mqtt(Connecting):
 
     # --- turns ---
 
+    @property
+    def is_turning(self) -> bool:
+        """Does it say on by itself?"""
+        return self._turning is not None
+
     def take_turns(self, turns: Turns, taker: Taker, turn: Turn, first: Publish) -> bool:
         """Say on by yourself what a device says whenever it is answered, until `end_turns`; False: that cannot be.
 

@@ -160,23 +160,16 @@ class Engine:
             self.failed(index, error)
 
     def answered(self, port: Port, said: Answered, now_s: float) -> None:
-        """Tell a device that takes turns that it was answered. The same as `hear`, for what there is most of."""
-        if port.turning:  # since an answer that came in the same moment
-            self._ask_again(port.index)
-        device, now_ms = port.device, int(self._zero_ms + now_s * 1000)
+        """Tell a device that takes turns that it was answered. As `hear`, and it may go on by itself from here."""
+        self._ask_again(port.index)  # if it does since an answer that came in the same moment
+        now_ms = int(self._zero_ms + now_s * 1000)
         if now_ms > self._told_ms:
             self._told_ms = now_ms
         if self._closed or self._silent:
             return
         try:
-            outputs = device.receive(said, self._told_ms)
-            if len(outputs) == 1 and type(outputs[0]) is Publish and not device.faults:
-                self._publish(port, outputs[0], now_s)
-                if device.wake_at_ms < self._pushed_ms[port.index]:
-                    self._schedule(port.index)
-                self._let_turn(port, outputs[0], self._told_ms)
-            else:
-                self._carry_out(port.index, outputs)
+            if message := self._do(port.index, port.device.receive(said, self._told_ms)):
+                self._let_turn(port, message, self._told_ms)
         except Exception as error:
             self.failed(port.index, error)
 
@@ -256,15 +249,16 @@ class Engine:
             port.link.close()
             port.link = None  # or the two would hold each other for ever
 
-    def _do(self, index: int, outputs: list[Output]) -> None:
-        """Carry out what a device says that was woken, by the short way where it is one message, as it mostly is."""
+    def _do(self, index: int, outputs: list[Output]) -> Publish | None:
+        """Carry out what a device says, by the short way where it is one message, as it mostly is; that message."""
         device = self.fleet.devices[index]
         if len(outputs) == 1 and type(outputs[0]) is Publish and not device.faults:
             self._publish(self._ports[index], outputs[0], time.monotonic())
             if device.wake_at_ms < self._pushed_ms[index]:
                 self._schedule(index)
-        else:
-            self._carry_out(index, outputs)
+            return outputs[0]
+        self._carry_out(index, outputs)
+        return None
 
     def _carry_out(self, index: int, outputs: list[Output]) -> None:
         for output in outputs:
@@ -326,12 +320,12 @@ class Engine:
             return
         turn = port.device.turn(now_ms)
         if turn and turn.topic == said.topic and said.payload.endswith(turn.tail):  # or another duty said it
-            port.turning = link.take_turns(self._turns.turns, port, turn, said)
+            link.take_turns(self._turns.turns, port, turn, said)
 
     def _ask_again(self, index: int) -> None:
         """From here on the device is asked what it says."""
         port = self._ports.get(index)
-        if port and port.turning and isinstance(port.link, Mqtt):
+        if port and isinstance(port.link, Mqtt):
             port.link.end_turns()
 
     def _lost(self, index: int, message: Publish) -> None:

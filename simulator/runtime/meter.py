@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator import pile
 from simulator.histogram import Histogram, Packed
 from simulator.ledger import Event
 from simulator.messages import Publish
@@ -72,8 +73,7 @@ class Row:
         """Put the latest times into the histograms. `epoch_ms`: at second 0 of the clock that the others are of."""
         if not self.times:
             return
-        answered_s, sent_s, due_ms = np.array(self.times).reshape(-1, 3).T
-        self.times.clear()
+        answered_s, sent_s, due_ms = pile.rows(self.times, 3).T
         # One that was said a little early was not due before it was sent.
         due_s = np.where(due_ms == 0, sent_s, np.minimum(sent_s, (due_ms - epoch_ms) / 1000))
         self.latency.add_all(((answered_s - due_s) * _NS_PER_S).astype(np.int64))

@@ -20,12 +20,11 @@ _ANSWERED = Answered("telemetry")
 class Port(Way):
     """Where the link of one device meets the engine (links.Sink)."""
 
-    __slots__ = ("device", "engine", "gone", "link", "shaped", "turning")
+    __slots__ = ("device", "engine", "gone", "link", "shaped")
 
     def __init__(self, engine: "Engine", index: int) -> None:
         super().__init__(index)
         self.engine, self.device = engine, engine.fleet.devices[index]
-        self.turning = False  # It takes its turns by itself; the device is behind.
         self.gone = False  # The device was switched off: only answers to what it said still count.
         self.link: Link | None = None
         self.shaped = False  # The link takes the way through this port (links.Network).
@@ -54,7 +53,6 @@ class Port(Way):
         return self.engine.renewed(self, now_ms)
 
     def turned(self, said_ms: int) -> None:
-        self.turning = False
         self.engine.turned(self.device, said_ms)
 
     def acknowledged(self, message: Publish, sent_at_s: float, reason_code: int) -> None:

@@ -4,17 +4,13 @@ Rules: it counts exactly what the engine would have counted, some hundreds at a 
 next message, and what is in flight was counted when it was said. In the audit they stand where they belong.
 """
 
-from array import array
-
-import numpy as np
-
+from simulator import pile
 from simulator.audit import TOGETHER, Audit
 from simulator.ledger import Ledger
 from simulator.links import Turns
-from simulator.runtime.meter import Meter
+from simulator.runtime.meter import MQTT, Meter
 
 KIND = "telemetry"
-METHOD = "MQTT"
 
 
 class TurnBook:
@@ -31,15 +27,12 @@ class TurnBook:
         """Tell ledger, meter and audit of all that is new: a few times a second, so there are never many."""
         if not self._times:
             return
-        numbers = array("d")
-        numbers.fromlist(self._times)
-        self._times.clear()
-        size, sent_s, answered_s = np.frombuffer(numbers).reshape(-1, 3).T
+        size, sent_s, answered_s = pile.rows(self._times, 3).T
         ledger = self._ledger
         for counter in (ledger.acknowledged, ledger.attempted, ledger.sent):
             counter[KIND] += len(size)
         if self._meter:
-            self._meter.turned(METHOD, KIND, answered_s - sent_s, int(size.sum()))
+            self._meter.turned(MQTT, KIND, answered_s - sent_s, int(size.sum()))
         for log in self._logs:
             if len(log.fresh) >= TOGETHER:
                 log.pack()

@@ -97,12 +97,7 @@ def at_most(row: str, value: float, bar: float, words: str) -> Figure:
 
 def bare(bench: Bench) -> Iterator[Figure]:
     """The ruler: packets encoded beforehand on uvloop's transports. What it costs today is what the machine is."""
-    with bench.broker() as broker:
-        seconds = bench.seconds(10)
-        command = [
-            sys.executable, "-m", "tests.bench.load_peers", "bare", str(broker.port), str(TOGETHER), str(seconds + 3)
-        ]  # fmt: skip
-        got = steady(command, seconds, {})
+    got = loop(bench, "bare")
     if "error" in got:
         yield Figure("bare", got["error"])
     else:
@@ -164,13 +159,17 @@ def mqttuser(bench: Bench) -> Iterator[Figure]:
 
 def awscrt(bench: Bench) -> Iterator[Figure]:
     """A bare loop on awscrt."""
+    yield from peer(bench, "awscrt", loop(bench, "awscrt"))
+
+
+def loop(bench: Bench, name: str) -> dict[str, Any]:
+    """One of `load_peers`, by its name."""
     with bench.broker() as broker:
         seconds = bench.seconds(15)
         command = [
-            sys.executable, "-m", "tests.bench.load_peers", "awscrt", str(broker.port), str(TOGETHER), str(seconds + 3)
+            sys.executable, "-m", "tests.bench.load_peers", name, str(broker.port), str(TOGETHER), str(seconds + 3)
         ]  # fmt: skip
-        got = steady(command, seconds, {})
-    yield from peer(bench, "awscrt", got)
+        return steady(command, seconds, {})
 
 
 def others(bench: Bench) -> Iterator[Figure]:

@@ -16,6 +16,9 @@ import sys
 import time
 from typing import Any, cast
 
+from simulator.wire.mqtt import encode
+from simulator.wire.mqtt import packets as p
+
 PAYLOAD = b"x" * 340  # a sedan's telemetry has as many bytes
 TOPIC = "iotlink/stg/nohub/{}/periodic/pub/telemetry/json"
 
@@ -45,11 +48,8 @@ class Bare(asyncio.Protocol):
     """Packets that were encoded beforehand, on uvloop's transport: no session, no device, nothing measured."""
 
     def __init__(self, index: int, done: list[int]) -> None:
-        topic, name = TOPIC.format(f"bare-{index}").encode(), f"bare-{index}".encode()
-        body = b"\x00\x04MQTT\x05\x02\x00\x3c\x00" + len(name).to_bytes(2, "big") + name
-        self.connect = bytes([0x10, len(body)]) + body
-        rest = len(topic).to_bytes(2, "big") + topic + b"\x00\x01\x00" + PAYLOAD
-        self.packet = bytes([0x32, len(rest) & 0x7F | 0x80, len(rest) >> 7]) + rest
+        self.connect = encode(p.Connect(f"bare-{index}"))
+        self.packet = encode(p.Publish(TOPIC.format(f"bare-{index}"), PAYLOAD, 1, packet_id=1))
         self.done = done
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -200,6 +200,11 @@ def agreeable(packet: p.Packet) -> list[p.Packet]:
     return []
 
 
+def unanswered(packet: p.Packet) -> list[p.Packet]:
+    """What a server says that has no word for messages."""
+    return [] if isinstance(packet, p.Publish) else agreeable(packet)
+
+
 # --- certificates ---
 
 

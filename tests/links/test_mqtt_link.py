@@ -23,6 +23,7 @@ from tests.links.mqtt_peers import (
     make_certificates,
     make_link,
     run,
+    unanswered,
 )
 
 
@@ -115,7 +116,7 @@ def test_messages_sent_on_acknowledgement_keep_flowing() -> None:
 def test_a_lost_connection_is_made_again_and_nothing_is_lost() -> None:
     async def test() -> None:
         async with ScriptedServer() as server:
-            server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+            server.answer = unanswered
             link, heard = make(server.port)
             link.open()
             link.send(message("1"))
@@ -136,7 +137,7 @@ def test_a_lost_connection_is_made_again_and_nothing_is_lost() -> None:
 def test_severed_stays_down_until_opened_and_keeps_what_was_queued() -> None:
     async def test() -> None:
         async with ScriptedServer() as server:
-            server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+            server.answer = unanswered
             link, heard = make(server.port, clean_start=False)
             link.open()
             link.send(message("1"))
@@ -269,7 +270,7 @@ def test_a_server_that_hangs_up_at_once() -> None:
 def test_no_puback_in_time() -> None:
     async def test() -> None:
         async with ScriptedServer() as server:
-            server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+            server.answer = unanswered
             link, heard = make(server.port, ack_timeout_s=5.0)
             link.open()
             link.send(message("1"))

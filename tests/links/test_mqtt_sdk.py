@@ -22,6 +22,7 @@ from tests.links.mqtt_peers import (
     free_port,
     make_link,
     run,
+    unanswered,
 )
 
 needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
@@ -111,7 +112,7 @@ def test_on_the_wire(kind: Any) -> None:
 def test_severed_says_no_goodbye_and_sends_the_rest_when_opened(kind: Any) -> None:
     async def test() -> None:
         async with ScriptedServer() as server:
-            server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+            server.answer = unanswered
             link, heard = make(kind, Endpoint("127.0.0.1", server.port, "d1"))
             link.open()
             link.send(Publish("k", "t", b"1"))

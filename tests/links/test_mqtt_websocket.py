@@ -34,6 +34,7 @@ from tests.links.mqtt_peers import (
     make_link,
     mosquitto_with_users,
     run,
+    unanswered,
 )
 
 Spoken = Literal["3.1.1", "5"]
@@ -178,7 +179,7 @@ def test_refused_it_says_why_and_asks_again(grant: Grant, reason: str) -> None:
 def test_the_end_is_told_and_nothing_is_lost(last: list[Event], reason: str) -> None:
     async def test() -> None:
         async with Server() as server:
-            server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+            server.answer = unanswered
             link, heard = make(server.endpoint())
             link.open()
             link.send(Publish("k", "t", b"1"))

@@ -11,7 +11,7 @@ from simulator.links import Endpoint, Turns
 from simulator.links.mqtt import Mqtt
 from simulator.messages import Piece, Publish, Turn
 from simulator.wire.mqtt import packets as p
-from tests.links.mqtt_peers import Scripted, ScriptedServer, agreeable, make_link, run
+from tests.links.mqtt_peers import Scripted, ScriptedServer, agreeable, make_link, run, unanswered
 
 ZERO_MS = 1000 * (time.time() - monotonic())
 HEAD, TAIL = b'{"t":', b',"x":1}'
@@ -145,7 +145,7 @@ async def _is_refused(turner: Turner) -> None:
 
 
 async def _is_answered_in_company(turner: Turner) -> None:
-    turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+    turner.server.answer = unanswered
     turner.connection.transport.write(b"\x40\x02\x00\x01\xd0\x00")
 
 
@@ -201,7 +201,7 @@ def test_what_was_in_flight_when_the_connection_broke_is_sent_again() -> None:
     async def test(turner: Turner) -> None:
         await turner.begin()
         await turner.after(10)
-        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.server.answer = unanswered
         turner.connection.transport.abort()
         await turner.heard.until(lambda: bool(turner.ended))
         turner.server.answer = agreeable
@@ -289,7 +289,7 @@ def test_an_answer_that_never_comes_ends_the_connection_in_its_time() -> None:
         await turner.after(3)
         turner.link.tick(monotonic())
         assert not turner.ended
-        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.server.answer = unanswered
         turner.link.tick(monotonic() + 11)
         await turner.heard.line("disconnected no PUBACK within 10 s")
         turner.server.answer = agreeable
@@ -302,7 +302,7 @@ def test_a_server_that_is_silent_is_pinged_in_time() -> None:
     async def test(turner: Turner) -> None:
         await turner.begin()
         await turner.after(3)
-        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.server.answer = unanswered
         turner.link.tick(monotonic() + 2)
         await turner.server.until(lambda: any(isinstance(packet, p.Pingreq) for packet in turner.connection.heard))
         assert turner.ended
@@ -314,7 +314,7 @@ def test_a_puback_of_mqtt_5_is_none_in_3_1_1() -> None:
     async def test(turner: Turner) -> None:
         await turner.begin()
         await turner.after(3)
-        turner.server.answer = lambda packet: [] if isinstance(packet, p.Publish) else agreeable(packet)
+        turner.server.answer = unanswered
         turner.connection.transport.write(b"\x40\x03\x00\x01\x10")
         await turner.heard.line("disconnected the server sent what is not MQTT")
         turner.server.answer = agreeable
